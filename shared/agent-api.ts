@@ -1,0 +1,65 @@
+import type { NodeFacts, NodePhase } from "./events.ts";
+
+/**
+ * How the operator's machine and a node's agent talk.
+ *
+ * Events: the agent appends one JSON object a line (`KubedosEvent`) to the events port. qemu: the virtio-serial
+ * port `kubedos.events`, which QEMU writes to a file. nspawn: the file `/run/kubedos/host/events.jsonl`.
+ * Control: the operator's side writes one `AgentRequest` a line; the answer is a `node.reply` event with its id.
+ * qemu: the virtio-serial port `kubedos.control`. nspawn: the unix socket `/run/kubedos/host/control.sock`.
+ * The same events go to the journal, and `GET /status` on the control plane (wg1) answers with `AgentStatus`.
+ */
+
+export const agentPorts = { events: "kubedos.events", control: "kubedos.control" } as const;
+
+/** TCP port of the agent's HTTP status on the control plane. */
+export const agentHttpPort = 7443;
+
+export type AgentRequest =
+  | { id: string; command: "facts" }
+  /** Ping every peer on every plane `count` times. Answer: `FabricProbe`. */
+  | { id: string; command: "fabric"; count: number }
+  /** Sockets that listen on this node. Answer: `ListeningSocket[]`. */
+  | { id: string; command: "listening" }
+  /** Try TCP connections and UDP datagrams to these endpoints. Answer: `ScanResult[]`. */
+  | { id: string; command: "scan"; targets: ScanTarget[]; timeoutMs: number }
+  | { id: string; command: "poweroff" };
+
+export interface FabricProbe {
+  pairs: {
+    plane: string;
+    peer: string;
+    address: string;
+    sent: number;
+    received: number;
+    /** Round trip of the answers in milliseconds; absent where none came. */
+    averageMs?: number;
+  }[];
+}
+
+export interface ListeningSocket {
+  protocol: "tcp" | "udp";
+  address: string;
+  port: number;
+  process?: string;
+}
+
+export interface ScanTarget {
+  protocol: "tcp" | "udp";
+  address: string;
+  port: number;
+}
+
+/**
+ * `open`: connected or answered; `refused`: reset or ICMP unreachable; `silent`: no answer within the time limit.
+ */
+export interface ScanResult extends ScanTarget {
+  outcome: "open" | "refused" | "silent";
+}
+
+export interface AgentStatus {
+  node: string;
+  cluster: string;
+  phase: NodePhase;
+  facts: NodeFacts;
+}

@@ -1,0 +1,39 @@
+import type { FeatureName, Spec } from "../spec/types.ts";
+
+/** A file that a feature puts into the image. Owner is root:root. */
+export interface ImageFile {
+  /** Absolute path in the image. */
+  path: string;
+  mode: number;
+  content: string | Uint8Array;
+}
+
+/** A firewall opening; `plane` names a purpose of a plane (resolved against the spec) or the underlay. */
+export interface FeatureOpening {
+  service: string;
+  plane: "control" | "observability" | "backend" | "underlay";
+  protocol: "tcp" | "udp";
+  port: number;
+  from?: ("nodes" | "hub" | "operators")[];
+}
+
+/**
+ * One à-la-carte part of the platform. Everything is a function of the spec, so that `plan` can show it and the
+ * stage id covers it.
+ */
+export interface Feature {
+  name: FeatureName;
+  summary: string;
+  /** Features that this one cannot work without. */
+  needs: readonly FeatureName[];
+  packages(spec: Spec): string[];
+  files(spec: Spec): ImageFile[];
+  /** systemd units by name. */
+  units: { enable: readonly string[]; mask: readonly string[] };
+  sysctls: Readonly<Record<string, string>>;
+  /** Kernel modules loaded at boot (modules-load.d). */
+  modules: readonly string[];
+  openings: readonly FeatureOpening[];
+  /** Gates that prove the feature works. */
+  gates: readonly ("fabric" | "sealed" | "firewall")[];
+}

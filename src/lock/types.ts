@@ -1,0 +1,40 @@
+export const lockFormat = 1;
+
+/** One Debian binary package, pinned. Its place is `<mirror of the archive>/<path>`; no host is named. */
+export interface LockedPackage {
+  name: string;
+  version: string;
+  architecture: string;
+  sizeBytes: number;
+  sha256: string;
+  /** Archive the path is relative to: `debian` or `debian-security`. */
+  archive: string;
+  suite: string;
+  /** Pool path, e.g. `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. */
+  path: string;
+}
+
+/** An index that was used to resolve, for the record: whose Release file, of which date. */
+export interface LockedSuite {
+  archive: string;
+  suite: string;
+  components: string[];
+  /** sha256 of the InRelease file whose signature was checked. */
+  releaseSha256: string;
+  /** Date field of the Release file, seconds since 1970. */
+  date: number;
+}
+
+/** `cluster.lock`: every input of a build, pinned by hash. */
+export interface Lock {
+  format: typeof lockFormat;
+  /** Fixed clock of every build from this lock (SOURCE_DATE_EPOCH), seconds since 1970: the newest suite's date. */
+  epoch: number;
+  architecture: "amd64";
+  suites: LockedSuite[];
+  /** What was asked for, sorted; a spec that asks for something else needs `lock --update`. */
+  requested: { platform: string[]; foundry: string[] };
+  /** Closures, sorted by name. */
+  platform: LockedPackage[];
+  foundry: LockedPackage[];
+}

@@ -1,0 +1,99 @@
+/**
+ * The spec after checking and with all defaults filled in: what every later part works from. Written by hand in
+ * `cluster.yaml` (see schema.ts for what a person may leave out), expanded by load.ts (pools become nodes).
+ */
+
+export const targetNames = ["raw", "qcow2"] as const;
+export type TargetName = (typeof targetNames)[number];
+
+export const substrateNames = ["qemu", "nspawn"] as const;
+export type SubstrateName = (typeof substrateNames)[number];
+
+export const roleNames = ["hub", "core", "edge", "worker"] as const;
+export type RoleName = (typeof roleNames)[number];
+
+export const featureNames = [
+  "base",
+  "kernel",
+  "planes",
+  "ssh",
+  "firewall",
+  "time",
+  "agent",
+  "node-metrics",
+] as const;
+export type FeatureName = (typeof featureNames)[number];
+
+export interface Spec {
+  apiVersion: "kubedos/v1";
+  metadata: {
+    /** RFC 1123 label; the name of the cluster. */
+    name: string;
+    description?: string;
+  };
+  platform: {
+    /** Debian suite, e.g. `trixie`. */
+    suite: string;
+    repository: { mode: "connected" | "darksite" | "both"; profile: "base" | "base+updates" | "full" };
+    /** Mirrors tried in order (base URLs of Debian archives); empty: the host's own apt configuration. */
+    mirror: string[];
+    kernel: "cloud" | "generic";
+    /** Sorted, with everything the listed features need added. */
+    features: FeatureName[];
+    /** Additional Debian packages. */
+    packages: string[];
+    /** Additional files of the image. */
+    files: { path: string; mode: number; content: string }[];
+  };
+  underlay: {
+    mode: "static" | "dhcp";
+    cidr: string;
+    gateway?: string;
+    dns: string[];
+    mtu: number;
+  };
+  planes: {
+    /** Interface name, at most 15 characters. */
+    name: string;
+    purpose: "control" | "observability" | "backend" | "storage" | "custom";
+    cidr: string;
+    /** UDP port on the underlay. */
+    port: number;
+    mtu: number;
+    topology: "mesh" | "hub";
+    keepaliveSeconds: number;
+  }[];
+  kubernetes: { podCidr: string; serviceCidr: string };
+  /** In the spec's order, pools expanded; `index` is 1 for the first. Explicit indexes keep addresses stable. */
+  nodes: SpecNode[];
+  substrate: { name: SubstrateName };
+  targets: TargetName[];
+  trust: {
+    /** Signing key of the foundry this spec belongs to (signify base64), pinned by `init`; absent: not pinned. */
+    foundryKey?: string;
+    /** Key generation of all nodes unless a node has its own. */
+    generation: number;
+    secureBoot: boolean;
+    operators: { name: string; /** Index from the end of the control plane's range, 1 = last usable. */ slot: number }[];
+  };
+  policy: {
+    allowDestroy: boolean;
+    openings: { service: string; plane: string; protocol: "tcp" | "udp"; port: number; roles?: RoleName[] }[];
+  };
+  acceptance: {
+    gates: ("fabric" | "sealed" | "firewall")[];
+    /** Time limit for all nodes to reach the phase `fabric`, seconds. */
+    bootTimeoutSeconds: number;
+  };
+}
+
+export interface SpecNode {
+  name: string;
+  index: number;
+  roles: RoleName[];
+  cpus: number;
+  memoryMiB: number;
+  diskGiB: number;
+  underlay: string;
+  generation: number;
+}
