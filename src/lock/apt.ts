@@ -1,0 +1,282 @@
+import { createHash } from "node:crypto";
+import { access, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import type { RunContext } from "../host/context.ts";
+import { run } from "../host/run.ts";
+import { checkNames, resolutionError, updateError } from "./apt-errors.ts";
+import { aptEnvironment, noMirrorError, type HostApt } from "./host-apt.ts";
+import type { ArchiveName, Mirrors } from "./mirrors.ts";
+import type { LockedPackage, LockedSuite } from "./types.ts";
+
+/** A suite to resolve from. */
+export interface AptSource {
+  archive: ArchiveName;
+  suite: string;
+  components: readonly string[];
+}
+
+/** A private apt: own configuration, sources, keys, lists and an empty package database. */
+export interface PrivateApt {
+  directory: string;
+  /** Base URL that is used for each archive. */
+  bases: Record<string, string>;
+  sources: readonly AptSource[];
+}
+
+/** Where Debian's archive keys are on a Debian or Ubuntu host with `debian-archive-keyring`. */
+export const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+const updateTimeoutMs = 15 * 60_000;
+const resolveTimeoutMs = 60_000;
+
+/**
+ * Makes the private apt in `directory` and brings its indexes up to date, incrementally when it was there before.
+ * Every Release file's signature is checked by apt against `keyring`. Mirrors of an archive are tried in order.
+ *
+ * @throws KubedosError when no mirror of an archive gave a correctly signed index
+ */
+export async function updateApt(
+  request: { directory: string; sources: readonly AptSource[]; mirrors: Mirrors; keyring: string; host: HostApt },
+  context: Pick<RunContext, "emit" | "signal">,
+): Promise<PrivateApt> {
+  const { directory, sources, mirrors, host } = request;
+  await needKeyring(request.keyring);
+  await makeDirectories(directory);
+  const position: Record<string, number> = {};
+  const failures: { base: string; output: string }[] = [];
+  for (;;) {
+    const bases: Record<string, string> = {};
+    for (const { archive } of sources) {
+      const base = mirrors[archive]?.[position[archive] ?? 0];
+      if (base === undefined) throw failures.length > 0 ? updateError(failures) : noMirrorError(archive);
+      bases[archive] = base;
+    }
+    await writeConfiguration(directory, host);
+    await writeFile(join(directory, "sources.list"), sourcesList(sources, bases, request.keyring));
+    const result = await run("apt-get", ["update", "--error-on=any", "-q"], {
+      env: privateEnvironment(directory),
+      okStatuses: [0, 100],
+      timeoutMs: updateTimeoutMs,
+      signal: context.signal,
+    });
+    if (result.status === 0) return { directory, bases, sources };
+    const output = `${result.stderr}\n${result.stdout}`;
+    const broken = failedArchives(bases, output);
+    for (const archive of broken) {
+      failures.push({ base: bases[archive]!, output: result.stderr });
+      position[archive] = (position[archive] ?? 0) + 1;
+      const next = mirrors[archive]?.[position[archive]];
+      if (next !== undefined) {
+        context.emit({ type: "log", level: "warn", message: `${bases[archive]} failed; trying ${next}` });
+      }
+    }
+  }
+}
+
+/**
+ * The closure of the named packages with everything essential, as apt installs it on an empty system without
+ * recommended packages. Sorted by name.
+ *
+ * @throws KubedosError code "spec" that names unknown packages, or with apt's reason why there is no solution
+ */
+export async function resolveClosure(
+  apt: PrivateApt,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<LockedPackage[]> {
+  checkNames(names);
+  const env = privateEnvironment(apt.directory);
+  const install = ["install", "-y", "--no-install-recommends", "-o", "Acquire::ForceHash=SHA256"];
+  const result = await run("apt-get", [...install, "--print-uris", "-qq", "?essential", ...names], {
+    env,
+    okStatuses: [0, 100],
+    timeoutMs: resolveTimeoutMs,
+    signal,
+  });
+  if (result.status !== 0) throw await resolutionError(result, apt, names, env, signal);
+  const files = parsePrintUris(result.stdout, apt.bases);
+  const inClosure = new Set(files.map((file) => file.name));
+  const absent = names.filter((name) => !inClosure.has(name));
+  if (absent.length > 0) {
+    throw new KubedosError("spec", `not real packages, but names that others provide: ${absent.join(", ")}`, {
+      hint: "write the package that shall provide it, so that the lock does not depend on what else is installed",
+    });
+  }
+  const suites = await suitesOf(apt, [...inClosure], signal);
+  return files
+    .map((file) => ({ ...file, suite: suiteFor(file, suites) }))
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** The Release files that were verified in the last `updateApt`. */
+export async function readSuites(apt: PrivateApt): Promise<LockedSuite[]> {
+  const lists = join(apt.directory, "lists");
+  const names = await readdir(lists);
+  return Promise.all(
+    apt.sources.map(async ({ archive, suite, components }) => {
+      const name = names.find((file) => file === `${listPrefix(apt.bases[archive]!)}_dists_${suite}_InRelease`);
+      if (name === undefined) {
+        throw new KubedosError("failed", `apt kept no InRelease file of ${apt.bases[archive]} ${suite}`, {
+          hint: "the mirror must serve InRelease (Release with a separate Release.gpg is not enough)",
+        });
+      }
+      const bytes = await readFile(join(lists, name));
+      const date = Date.parse(/^Date: (.+)$/m.exec(bytes.toString("utf8"))?.[1] ?? "");
+      if (Number.isNaN(date)) throw new KubedosError("failed", `${name}: no readable Date field`);
+      return {
+        archive,
+        suite,
+        components: [...components],
+        releaseSha256: createHash("sha256").update(bytes).digest("hex"),
+        date: Math.floor(date / 1000),
+      };
+    }),
+  );
+}
+
+/** One line of `--print-uris`: `'URL' file-name size SHA256:hash`. */
+export function parsePrintUris(text: string, bases: Record<string, string>): Omit<LockedPackage, "suite">[] {
+  return text
+    .split("\n")
+    .filter((line) => line.startsWith("'"))
+    .map((line) => {
+      const match = /^'([^']+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb (\d+) SHA256:([0-9a-f]{64})$/.exec(line.trim());
+      if (match === null) {
+        throw new KubedosError("failed", `apt printed a package without name, size and SHA256: ${line}`, {
+          hint: "the archive's index must carry SHA256 sums",
+        });
+      }
+      const [, url, name, version, architecture, size, sha256] = match as unknown as string[];
+      // The longest base wins: one archive's URL may be the beginning of another's.
+      const [archive, base] = Object.entries(bases)
+        .filter(([, candidate]) => url!.startsWith(`${candidate}/`))
+        .sort((a, b) => b[1].length - a[1].length)[0] ?? [undefined, ""];
+      if (archive === undefined) throw new KubedosError("failed", `apt took a package from an unknown place: ${url}`);
+      return {
+        name: decodeURIComponent(name!),
+        version: decodeURIComponent(version!),
+        architecture: architecture!,
+        sizeBytes: Number(size),
+        sha256: sha256!,
+        archive,
+        path: decodeURIComponent(url!.slice(base.length + 1)),
+      };
+    });
+}
+
+/** Which suites carry which version: lines `name | version | base suite/component arch Packages`. */
+async function suitesOf(apt: PrivateApt, names: string[], signal: AbortSignal): Promise<Map<string, string[]>> {
+  const { stdout } = await run("apt-cache", ["madison", ...names], {
+    env: privateEnvironment(apt.directory),
+    timeoutMs: resolveTimeoutMs,
+    signal,
+  });
+  const found = new Map<string, string[]>();
+  for (const line of stdout.split("\n")) {
+    const [name, version, place] = line.split("|").map((part) => part.trim());
+    const [base, location, , kind] = (place ?? "").split(" ");
+    if (kind !== "Packages" || base === undefined || location === undefined) continue;
+    const archive = Object.keys(apt.bases).find((key) => apt.bases[key] === base.replace(/\/+$/, ""));
+    const key = `${name} ${version} ${archive}`;
+    found.set(key, [...(found.get(key) ?? []), location.slice(0, location.indexOf("/"))]);
+  }
+  return found;
+}
+
+function suiteFor(file: Omit<LockedPackage, "suite">, suites: Map<string, string[]>): string {
+  const candidates = suites.get(`${file.name} ${file.version} ${file.archive}`) ?? [];
+  const suite = [...candidates].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))[0];
+  if (suite === undefined) throw new KubedosError("failed", `apt names no suite for ${file.name} ${file.version}`);
+  return suite;
+}
+
+/** Archives that apt complained about; all of them when it named none. */
+function failedArchives(bases: Record<string, string>, output: string): string[] {
+  const complaints = output.split("\n").filter((line) => /^(E:|W:|Err:)/.test(line)).join("\n");
+  const named = Object.keys(bases).filter((archive) => {
+    const base = bases[archive]!.replace(/^file:(\/\/)?/, "file:");
+    return [`${bases[archive]}/`, `${bases[archive]} `, `${base}/`, `${base} `].some((text) => complaints.includes(text));
+  });
+  return named.length > 0 ? named : Object.keys(bases);
+}
+
+/** apt's file name for a URL: without scheme and credentials, slashes as underscores. */
+function listPrefix(base: string): string {
+  return base
+    .replace(/^[a-z+]+:/, "")
+    .replace(/^\/\/(?:[^/@]*@)?/, "")
+    .replaceAll(/[\\|{}[\]<>"^~_=!@#$%*]/g, (char) => `%${char.charCodeAt(0).toString(16).padStart(2, "0")}`)
+    .replaceAll("/", "_");
+}
+
+function sourcesList(sources: readonly AptSource[], bases: Record<string, string>, keyring: string): string {
+  return sources
+    .map(({ archive, suite, components }) => {
+      return `deb [arch=amd64 signed-by=${keyring}] ${bases[archive]} ${suite} ${components.join(" ")}\n`;
+    })
+    .join("");
+}
+
+async function needKeyring(keyring: string): Promise<void> {
+  await access(keyring).catch(() => {
+    throw new KubedosError("failed", `Debian's archive keys are missing on this host: ${keyring}`, {
+      hint: "apt-get install debian-archive-keyring",
+    });
+  });
+}
+
+async function makeDirectories(directory: string): Promise<void> {
+  const parts = ["lists/partial", "lists/auxfiles", "cache/archives/partial", "empty", "log"];
+  for (const part of parts) await mkdir(join(directory, part), { recursive: true });
+  for (const name of await readdir(join(directory, "lists/partial"))) {
+    await rm(join(directory, "lists/partial", name), { force: true }); // of an interrupted update
+  }
+  await writeFile(join(directory, "status"), "");
+}
+
+/** Own `Dir` for everything: no source, preference, key or hook of the host has a say in the result. */
+async function writeConfiguration(directory: string, host: HostApt): Promise<void> {
+  const settings: [string, string][] = [
+    ["Dir", directory],
+    ["Dir::Etc", directory],
+    ["Dir::Etc::main", "/dev/null"],
+    ["Dir::Etc::parts", join(directory, "empty")],
+    ["Dir::Etc::preferences", "/dev/null"],
+    ["Dir::Etc::preferencesparts", join(directory, "empty")],
+    ["Dir::Etc::sourcelist", join(directory, "sources.list")],
+    ["Dir::Etc::sourceparts", join(directory, "empty")],
+    ["Dir::Etc::trusted", "/dev/null"],
+    ["Dir::Etc::trustedparts", join(directory, "empty")],
+    ["Dir::Etc::netrc", host.credentials.file],
+    ["Dir::Etc::netrcparts", host.credentials.directory],
+    ["Dir::Bin::methods", "/usr/lib/apt/methods"],
+    ["Dir::Bin::dpkg", "/usr/bin/dpkg"],
+    ["Dir::State", directory],
+    ["Dir::State::lists", join(directory, "lists")],
+    ["Dir::State::status", join(directory, "status")],
+    ["Dir::State::extended_states", join(directory, "extended_states")],
+    ["Dir::Cache", join(directory, "cache")],
+    ["Dir::Log", join(directory, "log")],
+    ["APT::Architecture", "amd64"],
+    ["APT::Architectures::", "amd64"],
+    ["APT::Install-Recommends", "false"],
+    ["APT::Install-Suggests", "false"],
+    // The private root lies below the caller's home, where the user _apt must not look.
+    ["APT::Sandbox::User", "root"],
+    // Same solver on every host: apt 3 would take its new one, with other choices among alternatives.
+    ["APT::Solver", "internal"],
+    ...host.settings.map(({ name, value }): [string, string] => [name, value]),
+    ["Acquire::Languages", "none"],
+    ["Acquire::AllowInsecureRepositories", "false"],
+    ["Acquire::AllowWeakRepositories", "false"],
+    ["Acquire::AllowDowngradeToInsecureRepositories", "false"],
+    ["Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"],
+  ];
+  const text = settings.map(([name, value]) => `${name} "${value}";\n`).join("");
+  await writeFile(join(directory, "apt.conf"), text, { mode: 0o600 });
+}
+
+function privateEnvironment(directory: string): Record<string, string> {
+  return aptEnvironment({ APT_CONFIG: join(directory, "apt.conf") });
+}

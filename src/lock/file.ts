@@ -1,0 +1,200 @@
+import { randomBytes } from "node:crypto";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import * as z from "zod";
+import { KubedosError, type Problem } from "../../shared/error.ts";
+import { lockFormat, type Lock } from "./types.ts";
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
+const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a Debian package name");
+const word = z.string().regex(/^[\w.+-]+$/, "must be one word");
+const seconds = z.int().min(0);
+
+/** No `..`, no absolute path: paths are joined to mirrors and to directories. */
+const poolPath = z
+  .string()
+  .regex(/^[\w.+~:-]+(\/[\w.+~:-]+)*\.deb$/, "must be a relative path that ends in .deb")
+  .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
+
+const lockedPackage = z.strictObject({
+  name: packageName,
+  version: z.string().regex(/^[0-9][\w.+~:-]*$/, "must be a Debian version"),
+  architecture: z.enum(["amd64", "all"]),
+  sizeBytes: z.int().positive(),
+  sha256,
+  archive: word,
+  suite: word,
+  path: poolPath,
+});
+
+const lockSchema = z.strictObject({
+  format: z.literal(lockFormat),
+  epoch: seconds,
+  architecture: z.literal("amd64"),
+  suites: z
+    .array(
+      z.strictObject({
+        archive: word,
+        suite: word,
+        components: z.array(word).min(1),
+        releaseSha256: sha256,
+        date: seconds,
+      }),
+    )
+    .min(1),
+  requested: z.strictObject({ platform: z.array(packageName), foundry: z.array(packageName) }),
+  platform: z.array(lockedPackage),
+  foundry: z.array(lockedPackage),
+}) satisfies z.ZodType<Lock>;
+
+/**
+ * The text of a lock: JSON, two spaces, one package a line, so that a change of one package is one line of a diff.
+ * The same lock gives the same text.
+ */
+export function formatLock(lock: Lock): string {
+  const line = (value: unknown) => `    ${JSON.stringify(value)}`;
+  const list = (values: readonly unknown[]) => (values.length === 0 ? "[]" : `[\n${values.map(line).join(",\n")}\n  ]`);
+  const ordered = lock.platform.map(inOrder);
+  return `{
+  "format": ${lock.format},
+  "epoch": ${lock.epoch},
+  "architecture": ${JSON.stringify(lock.architecture)},
+  "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
+  "requested": {
+    "platform": ${JSON.stringify(lock.requested.platform)},
+    "foundry": ${JSON.stringify(lock.requested.foundry)}
+  },
+  "platform": ${list(ordered)},
+  "foundry": ${list(lock.foundry.map(inOrder))}
+}
+`;
+}
+
+function inOrder(entry: Lock["platform"][number]): Lock["platform"][number] {
+  const { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path } = entry;
+  return { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path };
+}
+
+/** Writes a lock; the file is replaced in one step. */
+export async function writeLock(file: string, lock: Lock): Promise<void> {
+  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
+  try {
+    const handle = await open(temporary, "wx", 0o644);
+    try {
+      await handle.writeFile(formatLock(lock));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new KubedosError("failed", `cannot write ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Reads and checks a lock. Undefined when there is none. @throws KubedosError code "spec", see `parseLock` */
+export async function readLock(file: string): Promise<Lock | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new KubedosError("failed", `cannot read ${file}: ${(cause as Error).message}`, { cause });
+  }
+  return parseLock(text, file);
+}
+
+/**
+ * Checks the text of a lock: format, every field, order, duplicates. A hash that was edited by hand to another
+ * well-formed hash is found by `acquire`, when the bytes do not have it.
+ *
+ * @throws KubedosError code "spec" with every problem and its line
+ */
+export function parseLock(text: string, file: string): Lock {
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (cause) {
+    throw new KubedosError("spec", `${file} is not JSON: ${(cause as Error).message}`, {
+      hint: restoreHint,
+      at: { file, ...jsonErrorPlace(text, cause as Error) },
+      cause,
+    });
+  }
+  const format = (data as { format?: unknown } | null)?.format;
+  if (typeof format === "number" && format > lockFormat) {
+    throw new KubedosError("spec", `${file} has lock format ${format}; this kubedos reads up to ${lockFormat}`, {
+      hint: "use a newer kubedos, or make the lock anew with `kubedos lock --update`",
+      at: { file, line: lineOf(text, '"format"') },
+    });
+  }
+  const parsed = lockSchema.safeParse(data);
+  const problems: Problem[] = parsed.success
+    ? orderProblems(parsed.data, text, file)
+    : parsed.error.issues.map((issue) => ({
+        message: `${formatPath(issue.path)}: ${issue.message}`,
+        at: { file, line: lineOfPath(data, issue.path, text) },
+      }));
+  if (problems.length > 0 || !parsed.success) {
+    throw new KubedosError("spec", `${file} is not a valid lock: ${problems[0]!.message}`, {
+      hint: restoreHint,
+      at: problems[0]!.at,
+      problems,
+    });
+  }
+  return parsed.data;
+}
+
+const restoreHint = "a lock is not edited by hand: restore it from version control, or run `kubedos lock --update`";
+
+function orderProblems(lock: Lock, text: string, file: string): Problem[] {
+  const problems: Problem[] = [];
+  for (const part of ["platform", "foundry"] as const) {
+    const section = text.lastIndexOf(`"${part}": [`);
+    const at = (name: string) => ({ file, line: lineOf(text, `"name":${JSON.stringify(name)}`, section) });
+    const archives = new Set(lock.suites.map((suite) => suite.archive));
+    lock[part].forEach((entry, index) => {
+      const previous = lock[part][index - 1];
+      if (!archives.has(entry.archive)) {
+        problems.push({ message: `${part}: ${entry.name}: no suite of archive ${entry.archive}`, at: at(entry.name) });
+      }
+      if (previous === undefined || previous.name < entry.name) return;
+      const what = previous.name === entry.name ? `${entry.name} is listed twice` : `${entry.name} is not in order`;
+      problems.push({ message: `${part}: ${what}`, at: at(entry.name) });
+    });
+    const names = lock.requested[part];
+    const listed = new Set(lock[part].map((entry) => entry.name));
+    names.forEach((name, index) => {
+      const place = { file, line: lineOf(text, `"${part}"`) };
+      if (index > 0 && names[index - 1]! >= name) problems.push({ message: `requested.${part}: ${name} is not in order`, at: place });
+      if (!listed.has(name)) problems.push({ message: `requested.${part}: ${name} is not in the closure`, at: place });
+    });
+  }
+  return problems;
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.map((part) => (typeof part === "number" ? `[${part}]` : String(part))).join(".").replaceAll(".[", "[") || "lock";
+}
+
+/** Line of the package that a path leads to, else of its first key. */
+function lineOfPath(data: unknown, path: readonly PropertyKey[], text: string): number | undefined {
+  const [part, index] = path;
+  const key = `"${String(part)}"`;
+  if (typeof index !== "number" || (part !== "platform" && part !== "foundry")) return lineOf(text, key);
+  const entry = (data as Record<string, unknown[]>)[part]?.[index] as { name?: unknown } | undefined;
+  const section = text.lastIndexOf(`${key}: [`);
+  return lineOf(text, `"name":${JSON.stringify(entry?.name)}`, section) ?? lineOf(text, key);
+}
+
+function lineOf(text: string, needle: string, from = 0): number | undefined {
+  const at = text.indexOf(needle, Math.max(0, from));
+  return at < 0 ? undefined : text.slice(0, at).split("\n").length;
+}
+
+function jsonErrorPlace(text: string, error: Error): { line?: number; col?: number } {
+  const position = /position (\d+)/.exec(error.message)?.[1];
+  if (position === undefined) return {};
+  const before = text.slice(0, Number(position)).split("\n");
+  return { line: before.length, col: before.at(-1)!.length + 1 };
+}

@@ -1,0 +1,147 @@
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { stopwatch } from "../host/clock.ts";
+import type { RunContext } from "../host/context.ts";
+import { takeExclusive } from "../host/lease.ts";
+import { cacheDirectory } from "../host/paths.ts";
+import { checkNames } from "./apt-errors.ts";
+import { debianKeyring, readSuites, resolveClosure, updateApt, type AptSource } from "./apt.ts";
+import { hasApt, readHostApt, type HostApt } from "./host-apt.ts";
+import { resolveMirrors, type Mirrors } from "./mirrors.ts";
+import { lockFormat, type Lock } from "./types.ts";
+
+/** What to lock. */
+export interface LockRequest {
+  /** Debian suite, e.g. `trixie`. */
+  suite: string;
+  profile: "base" | "base+updates" | "full";
+  /** Base URLs tried in order (see `resolveMirrors`); empty: the host's own apt configuration. */
+  mirror: readonly string[];
+  /** Package names of the platform and of the foundry root. */
+  platform: readonly string[];
+  foundry: readonly string[];
+  /** Components of the archive. Default: `main`. */
+  components?: readonly string[];
+  /** Keyring that must have signed the archives. Default: Debian's. */
+  keyring?: string;
+  /** Cache directory, for the indexes. Default: the user's. */
+  cache?: string;
+}
+
+/**
+ * Resolves both closures with apt itself, from one state of the archives.
+ *
+ * @throws KubedosError code "offline" when the network may not be used; else see `updateApt` and `resolveClosure`
+ */
+export async function createLock(request: LockRequest, context: RunContext): Promise<Lock> {
+  const { emit, signal } = context;
+  const seconds = stopwatch();
+  const stage = "lock";
+  if (context.offline) {
+    throw new KubedosError("offline", "a lock cannot be made offline: it reads the archives' newest indexes", {
+      hint: "run `kubedos lock` with a network, or use the lock that is there",
+    });
+  }
+  checkNames([...request.platform, ...request.foundry]);
+  emit({ type: "stage.started", stage, id: stage });
+  const progress = (done: number, note: string) => {
+    emit({ type: "stage.progress", stage, done, total: 3, unit: "items", note });
+  };
+
+  // 1. One private apt a suite and profile; a second kubedos waits for the first
+  const directory = join(request.cache ?? cacheDirectory(), "apt", `${request.suite}-${request.profile}`.replaceAll(/[^\w.+-]/g, "_"));
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const lease = await takeExclusive(join(directory, "kubedos.lease"), signal, (pid) => {
+    emit({ type: "log", level: "info", message: `waiting for another lock run (pid ${pid})` });
+  });
+  try {
+    // 2. Verified indexes of all suites
+    progress(0, "package indexes");
+    const { host, mirrors } = await findMirrors(request.mirror, signal);
+    if (!(await hasApt())) {
+      throw new KubedosError("failed", "this host has no apt, and apt resolves the packages of a lock", {
+        hint: "make the lock on a Debian or Ubuntu host; building from a lock does not need the host's apt",
+      });
+    }
+    const sources = suitesOfProfile(request.suite, request.profile, request.components ?? ["main"]);
+    const keyring = request.keyring ?? debianKeyring;
+    const apt = await updateApt({ directory, sources, mirrors, keyring, host }, context);
+
+    // 3. Two closures
+    progress(1, "platform closure");
+    const platform = await resolveClosure(apt, request.platform, signal);
+    progress(2, "foundry closure");
+    const foundry = await resolveClosure(apt, request.foundry, signal);
+    const suites = await readSuites(apt);
+    emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
+    return {
+      format: lockFormat,
+      epoch: Math.max(...suites.map((suite) => suite.date)),
+      architecture: "amd64",
+      suites,
+      requested: requestedNames(request),
+      platform,
+      foundry,
+    };
+  } catch (error) {
+    emit({ type: "stage.failed", stage, id: stage, message: error instanceof Error ? error.message : String(error) });
+    throw error;
+  } finally {
+    await lease.release();
+  }
+}
+
+/** Where the archives are: the spec's list or the host's own sources, with the host's way to reach them. */
+export async function findMirrors(
+  listed: readonly string[],
+  signal?: AbortSignal,
+): Promise<{ host: HostApt; mirrors: Mirrors }> {
+  const empty = await mkdtemp(join(tmpdir(), "kubedos-apt-"));
+  try {
+    const host = await readHostApt(empty, signal);
+    return { host, mirrors: resolveMirrors(listed, host.mirrors) };
+  } finally {
+    await rm(empty, { recursive: true, force: true });
+  }
+}
+
+/**
+ * The suites behind a repository profile. Security fixes are part of every profile: `base` is the stable release
+ * with its security archive, `base+updates` and `full` add the stable updates.
+ */
+export function suitesOfProfile(
+  suite: string,
+  profile: LockRequest["profile"],
+  components: readonly string[],
+): AptSource[] {
+  const base: AptSource = { archive: "debian", suite, components };
+  if (suite === "sid" || suite === "unstable") return [base];
+  const security: AptSource = { archive: "debian-security", suite: `${suite}-security`, components };
+  if (profile === "base") return [base, security];
+  return [base, { archive: "debian", suite: `${suite}-updates`, components }, security];
+}
+
+/** Whether the lock was made for exactly these packages and suites; if not, what differs. */
+export function lockMatches(
+  lock: Pick<Lock, "requested" | "suites">,
+  request: Pick<LockRequest, "platform" | "foundry" | "suite" | "profile" | "components">,
+): { matches: boolean; added: string[]; removed: string[]; suites: boolean } {
+  const wanted = requestedNames(request);
+  const all = (names: { platform: string[]; foundry: string[] }) => [
+    ...names.platform,
+    ...names.foundry.map((name) => `${name} (foundry)`),
+  ];
+  const added = all(wanted).filter((name) => !all(lock.requested).includes(name));
+  const removed = all(lock.requested).filter((name) => !all(wanted).includes(name));
+  const key = (sources: readonly AptSource[] | Lock["suites"]) =>
+    JSON.stringify(sources.map(({ archive, suite, components }) => [archive, suite, components]));
+  const wantedSuites = suitesOfProfile(request.suite, request.profile, request.components ?? ["main"]);
+  const suites = key(wantedSuites) === key(lock.suites);
+  return { matches: added.length === 0 && removed.length === 0 && suites, added, removed, suites };
+}
+
+function requestedNames(request: Pick<LockRequest, "platform" | "foundry">): Lock["requested"] {
+  return { platform: [...new Set(request.platform)].sort(), foundry: [...new Set(request.foundry)].sort() };
+}
