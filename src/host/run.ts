@@ -31,6 +31,14 @@ export interface RunResult {
 const maxCapturedBytes = 64 * 1024 * 1024;
 const killGraceMs = 5_000;
 
+/** Process groups of the commands that run now. */
+const runningGroups = new Set<number>();
+
+/** Ends every running command at once; for the second Ctrl-C only. */
+export function killRunning(): void {
+  for (const group of runningGroups) killGroup(group, "SIGKILL");
+}
+
 /** Environment for host tools: no locale, time zone or user setting reaches them. */
 export function cleanEnvironment(extra: Record<string, string> = {}): Record<string, string> {
   return {
@@ -58,6 +66,7 @@ export async function run(command: string, args: readonly string[], options: Run
       detached: !options.inherit,
       stdio: options.inherit ? "inherit" : ["pipe", "pipe", "pipe"],
     });
+    if (child.pid !== undefined && !options.inherit) runningGroups.add(child.pid);
     const stdout = collect(options.onStdoutLine);
     const stderr = collect(options.onStderrLine);
     let ended: "timeout" | "abort" | undefined;
@@ -73,6 +82,7 @@ export async function run(command: string, args: readonly string[], options: Run
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => end("timeout"), timeoutMs);
     signal?.addEventListener("abort", onAbort, { once: true });
     const cleanUp = () => {
+      if (child.pid !== undefined) runningGroups.delete(child.pid);
       clearTimeout(timer);
       clearTimeout(killTimer);
       signal?.removeEventListener("abort", onAbort);
