@@ -42,6 +42,12 @@ export async function takeExclusive(file: string, signal?: AbortSignal, onWait?:
   }
 }
 
+/** Pid of the living process that holds an exclusive lease, if any. */
+export async function exclusiveHolder(file: string): Promise<number | undefined> {
+  const content = await readFile(file, "utf8").catch(() => "");
+  return content !== "" && (await isAlive(content)) ? Number(content.split(" ")[0]) : undefined;
+}
+
 /** Adds a shared lease of this process to a directory of leases. */
 export async function takeShared(directory: string): Promise<Lease> {
   await mkdir(directory, { recursive: true });
@@ -58,6 +64,7 @@ export async function sharedHolders(directory: string): Promise<number[]> {
     const file = join(directory, name);
     const content = await readFile(file, "utf8").catch(() => "");
     if (content === "") continue;
+    if (name.includes(".")) continue; // not whole yet
     if (await isAlive(content)) pids.push(Number(content.split(" ")[0]));
     else await rm(file, { force: true });
   }

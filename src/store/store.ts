@@ -4,8 +4,8 @@ import { chmod, mkdir, open, readFile, readdir, rename, rm, stat, utimes, writeF
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { KubedosError } from "../../shared/error.ts";
-import { nowMs } from "../host/clock.ts";
-import { takeShared, type Lease } from "../host/lease.ts";
+import { delay, nowMs } from "../host/clock.ts";
+import { exclusiveHolder, takeShared, type Lease } from "../host/lease.ts";
 
 /**
  * The content store: every input and every output, found by its sha256.
@@ -14,7 +14,7 @@ import { takeShared, type Lease } from "../host/lease.ts";
  *   <cache>/store/checked/ab/<64 hex digits>  size and mtime of the object when its bytes were last hashed;
  *                                            its own mtime is the last use of the object
  *   <cache>/store/tmp/                        files on their way in; same file system, so that a rename is enough
- *   <cache>/store/leases/                     processes that use the store now (`gc` waits for none and removes less)
+ *   <cache>/store/leases/                     processes that use the store now (`gc` refuses to run beside them)
  *   <cache>/actions/<id>.json                 action cache, see actions.ts
  */
 export interface Store {
@@ -39,8 +39,10 @@ export interface Store {
    * changed since they were last read, or with `reread`. A damaged object is removed.
    */
   verify(sha256: string, options?: { reread?: boolean; sizeBytes?: number }): Promise<VerifyResult>;
-  /** Registers this process as a user of the store until released; objects used meanwhile survive a `gc`. */
-  lease(): Promise<Lease>;
+  /** A file name for the parts of an object on its way in: the same for every process, so that one can go on. */
+  partPath(sha256: string): string;
+  /** Registers this process as a user of the store until released: `gc` removes nothing meanwhile. Waits for a `gc`. */
+  lease(signal?: AbortSignal): Promise<Lease>;
 }
 
 export type VerifyResult = "ok" | "missing" | "damaged";
@@ -142,8 +144,30 @@ export async function openStore(cacheDirectory: string): Promise<Store> {
     putFile,
     putBytes,
     verify,
-    lease: () => takeShared(join(root, "leases")),
+    partPath: (sha256) => join(temporaries, `${checkHash(sha256)}.part`),
+    lease: (signal) => takeUse(root, signal),
   };
+}
+
+/** File of the exclusive lease that `gc` holds. */
+export function gcLease(storeRoot: string): string {
+  return join(storeRoot, "gc.lease");
+}
+
+/** Directory of the shared leases of the store's users. */
+export function useLeases(storeRoot: string): string {
+  return join(storeRoot, "leases");
+}
+
+/** Users and `gc` each announce themselves first and look for the other then, so that one of them always sees it. */
+async function takeUse(storeRoot: string, signal: AbortSignal | undefined): Promise<Lease> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const lease = await takeShared(useLeases(storeRoot));
+    if ((await exclusiveHolder(gcLease(storeRoot))) === undefined) return lease;
+    await lease.release();
+    await delay(200, signal);
+  }
 }
 
 /** All objects of a store, in order of their hashes. */
@@ -172,12 +196,17 @@ export async function touch(file: string): Promise<void> {
 }
 
 function fanOut(sha256: string): string {
+  return join(checkHash(sha256).slice(0, 2), sha256);
+}
+
+/** Hashes become file names: nothing else may. */
+function checkHash(sha256: string): string {
   if (!/^[0-9a-f]{64}$/.test(sha256)) {
     throw new KubedosError("failed", `not a sha256: ${JSON.stringify(sha256)}`, {
       hint: "a sha256 is 64 lower-case hexadecimal digits",
     });
   }
-  return join(sha256.slice(0, 2), sha256);
+  return sha256;
 }
 
 function stamp(info: { size: number; mtimeMs: number; ino: number }): string {
