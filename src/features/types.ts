@@ -1,4 +1,4 @@
-import type { FeatureName, Spec } from "../spec/types.ts";
+import type { FeatureName, RoleName, Spec } from "../spec/types.ts";
 
 /** A file that a feature puts into the image. Owner is root:root. */
 export interface ImageFile {
@@ -8,6 +8,12 @@ export interface ImageFile {
   content: string | Uint8Array;
 }
 
+/**
+ * Reads a text file of this project that goes into the image, by its path from the project's root, e.g.
+ * `node/units/kubedos-agent.service` or `dist/agent.mjs`.
+ */
+export type Assets = (relativePath: string) => string;
+
 /** A firewall opening; `plane` names a purpose of a plane (resolved against the spec) or the underlay. */
 export interface FeatureOpening {
   service: string;
@@ -15,6 +21,8 @@ export interface FeatureOpening {
   protocol: "tcp" | "udp";
   port: number;
   from?: ("nodes" | "hub" | "operators")[];
+  /** Only on nodes with one of these roles; absent: on all. */
+  roles?: RoleName[];
 }
 
 /**
@@ -27,7 +35,7 @@ export interface Feature {
   /** Features that this one cannot work without. */
   needs: readonly FeatureName[];
   packages(spec: Spec): string[];
-  files(spec: Spec): ImageFile[];
+  files(spec: Spec, assets: Assets): ImageFile[];
   /** systemd units by name. */
   units: { enable: readonly string[]; mask: readonly string[] };
   sysctls: Readonly<Record<string, string>>;

@@ -1,0 +1,20 @@
+import { agentHttpPort } from "../../../shared/agent-api.ts";
+import { textFile, unitFile } from "../files.ts";
+import type { Feature } from "../types.ts";
+
+/** The node agent (node/agent), one bundled file run by Debian's nodejs. */
+export const feature = {
+  name: "agent",
+  summary: "node agent: renders the node's configuration, reports phases and facts, answers gates",
+  needs: ["base"],
+  packages: () => ["fping", "nodejs"],
+  files: (_spec, assets) => [
+    textFile("/usr/lib/kubedos/agent.mjs", assets("dist/agent.mjs")),
+    unitFile(assets, "kubedos-agent.service"),
+  ],
+  units: { enable: ["kubedos-agent.service"], mask: [] },
+  sysctls: {},
+  modules: [],
+  openings: [{ service: "agent", plane: "control", protocol: "tcp", port: agentHttpPort, from: ["hub", "operators"] }],
+  gates: [],
+} satisfies Feature;

@@ -1,0 +1,22 @@
+import type { FeatureName } from "../spec/types.ts";
+import { feature as agent } from "./agent/index.ts";
+import { feature as base } from "./base/index.ts";
+import { feature as firewall } from "./firewall/index.ts";
+import { feature as kernel } from "./kernel/index.ts";
+import { feature as nodeMetrics } from "./node-metrics/index.ts";
+import { feature as planes } from "./planes/index.ts";
+import { feature as ssh } from "./ssh/index.ts";
+import { feature as time } from "./time/index.ts";
+import type { Feature } from "./types.ts";
+
+/** Every feature by its name in the spec. */
+export const features = {
+  base,
+  kernel,
+  planes,
+  ssh,
+  firewall,
+  time,
+  agent,
+  "node-metrics": nodeMetrics,
+} satisfies Record<FeatureName, Feature>;

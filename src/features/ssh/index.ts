@@ -1,0 +1,64 @@
+import { textFile, unitDropIn } from "../files.ts";
+import type { Feature } from "../types.ts";
+
+/**
+ * sshd on the control plane only, with the host key from the seed and the operators' keys from the cluster layer.
+ * Operators log in as `kubedos` (uid 900) and become root with sudo; root itself cannot log in.
+ */
+export const feature = {
+  name: "ssh",
+  summary: "sshd on the control plane: keys only, host key from the seed, operators from the spec",
+  needs: ["base", "planes", "firewall"],
+  packages: () => ["openssh-server", "sudo"],
+  files: (_spec, assets) => [
+    textFile("/etc/ssh/sshd_config", sshdConfig),
+    textFile("/etc/sudoers.d/kubedos", "kubedos ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440),
+    textFile("/usr/lib/sysusers.d/kubedos.conf", 'u kubedos 900 "kubedos operator" /home/kubedos /bin/bash\n'),
+    textFile("/usr/lib/tmpfiles.d/kubedos-ssh.conf", "d /home/kubedos 0700 kubedos kubedos -\n"),
+    unitDropIn(assets, "ssh.service"),
+  ],
+  // The host key comes with the seed; a key made on the node would be one that nobody knows.
+  units: {
+    enable: ["ssh.service"],
+    mask: ["ssh.socket", "sshd-keygen.service", "sshd-vsock.socket", "sshd-unix-local.socket"],
+  },
+  // sshd may bind to its plane's address before the plane is up, and keeps it when the plane is made anew.
+  sysctls: { "net.ipv4.ip_nonlocal_bind": "1" },
+  modules: [],
+  openings: [{ service: "ssh", plane: "control", protocol: "tcp", port: 22, from: ["hub", "operators"] }],
+  gates: [],
+} satisfies Feature;
+
+// sshd_config(5); ListenAddress is in the included file, which the node renders.
+const sshdConfig = `Include /run/kubedos/sshd.d/*.conf
+AddressFamily inet
+HostKey /run/credentials/ssh.service/kubedos.ssh_host_ed25519_key
+HostKeyAlgorithms ssh-ed25519
+KexAlgorithms mlkem768x25519-sha256,sntrup761x25519-sha512,curve25519-sha256
+Ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com
+MACs hmac-sha2-512-etm@openssh.com,hmac-sha2-256-etm@openssh.com
+PubkeyAcceptedAlgorithms ssh-ed25519,sk-ssh-ed25519@openssh.com
+AuthenticationMethods publickey
+PubkeyAuthentication yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin no
+PermitEmptyPasswords no
+AllowUsers kubedos
+AuthorizedKeysFile /run/kubedos/authorized_keys/%u
+UsePAM yes
+LoginGraceTime 30
+MaxAuthTries 3
+MaxStartups 10:30:60
+X11Forwarding no
+AllowAgentForwarding no
+AllowTcpForwarding yes
+GatewayPorts no
+PermitTunnel no
+PermitUserEnvironment no
+PrintMotd no
+UseDNS no
+ClientAliveInterval 30
+ClientAliveCountMax 4
+Subsystem sftp internal-sftp
+`;
