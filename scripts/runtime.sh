@@ -52,9 +52,9 @@ Dir::State::status "$work/state/status";
 Dir::Cache "$work";
 Dir::Cache::archives "$work/archives";
 Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::Etc::preferences "-";
-Dir::Etc::preferencesparts "-";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
 APT::Sandbox::User "$(id -un)";
@@ -112,6 +112,7 @@ EOF
 cat >"$work/root/own-path.cjs" <<'EOF'
 // Run through its own ld.so, node takes that for its path; what starts node again must go through the wrapper.
 process.execPath = process.argv[0] = process.env.KUBEDOS_NODE;
+process.env.PATH = `${require("node:path").dirname(process.execPath)}:${process.env.PATH ?? "/usr/bin:/bin"}`;
 delete process.env.KUBEDOS_NODE;
 EOF
 chmod 755 "$work/root/bin/node"

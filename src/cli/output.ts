@@ -24,8 +24,8 @@ export type ResultObject =
 export function asKubedosError(thrown: unknown, aborted = false): KubedosError {
   if (thrown instanceof KubedosError) return thrown;
   if (aborted) return new KubedosError("interrupted", "interrupted", { cause: thrown });
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  const system = describeSystemError(error as NodeJS.ErrnoException);
+  const error: NodeJS.ErrnoException = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const system = describeSystemError(error);
   if (system !== undefined) return new KubedosError("failed", error.message, { hint: system, cause: thrown });
   return new KubedosError("failed", `unexpected: ${error.message}`, {
     hint: "this is a fault in kubedos; run again with --verbose and report what it prints",

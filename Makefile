@@ -1,0 +1,33 @@
+# make lab    a sealed three-node lab from examples/lab.yaml, from bare
+# make test   everything CI runs, from bare
+# make check  the fast part: types, lint, format, unit tests
+# make bench  speed and size against the targets
+# make clean  what was built here; not the cache, not a running lab
+
+SPEC ?= examples/lab.yaml
+NODE = here="$(CURDIR)"; . scripts/find-node.sh; find_node
+
+.PHONY: lab test check bench prepare clean
+.SILENT:
+
+lab:
+	./scripts/setup.sh
+	./kubedos up $(SPEC)
+
+test:
+	./scripts/setup.sh --tests
+	$(MAKE) --no-print-directory prepare
+	$(NODE); exec "$$node" scripts/test.mjs
+
+check: prepare
+	$(NODE); exec "$$node" scripts/test.mjs --fast
+
+bench: prepare
+	$(NODE); exec "$$node" scripts/bench.mjs
+
+# The launcher installs npm packages and bundles where that is due.
+prepare:
+	./kubedos --version >/dev/null
+
+clean:
+	rm -rf dist out examples/out node_modules/.vite

@@ -1,0 +1,29 @@
+import { defineConfig } from "vitest/config";
+
+// Machines, networks and boots: one file at a time, because memory and the host's kernel are shared.
+const machine = ["tests/boot/**/*.test.ts", "tests/substrates/**/*.test.ts", "tests/faults/**/*.test.ts"];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["src/**/*.test.ts", "shared/**/*.test.ts", "node/**/*.test.ts", "tests/**/*.test.ts"],
+          exclude: machine,
+          testTimeout: 20_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: "machine",
+          include: machine,
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+        },
+      },
+    ],
+  },
+});
