@@ -1,0 +1,27 @@
+/**
+ * Debian packages of the foundry root: the build tools. Their closure is locked beside the platform's, so that no
+ * artifact depends on the host's versions. Packages are extracted, not configured; see foundry.ts.
+ */
+export const foundryPackages: readonly string[] = [
+  "busybox-static",
+  "cpio",
+  "cryptsetup-bin",
+  "dmsetup",
+  "dosfstools",
+  "dpkg",
+  "erofs-utils",
+  "faketime",
+  "kmod",
+  "mawk",
+  "mount",
+  "mtools",
+  "ovmf",
+  "python3-virt-firmware",
+  "qemu-utils",
+  "sbsigntool",
+  "signify-openbsd",
+  "systemd-boot-efi",
+  "wireguard-go",
+  "xz-utils",
+  "zstd",
+];

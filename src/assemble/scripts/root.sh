@@ -1,0 +1,35 @@
+#!/bin/sh
+# root.sh EROFS_UUID VERITY_UUID SALT: the configured tree plus the features' files as a read-only root: /out/root (erofs),
+# /out/verity (hash tree), /out/osrel; prints the root hash and the number of 4096-byte blocks.
+set -eu
+umask 022
+root=/work/root
+mkdir "$root"
+tar -xpf /in/tree -C "$root" --numeric-owner
+# 1. The features' files, users and units.
+(cd "$root" && cpio --quiet -idmu --no-absolute-filenames < /in/overlay)
+cp /in/units /work/units
+chroot "$root" systemd-sysusers 2> /work/log || { cat /work/log >&2; exit 1; }
+while read -r verb unit; do
+  chroot "$root" systemctl --quiet "$verb" "$unit" 2> /work/log || { cat /work/log >&2; exit 1; }
+done < /work/units
+# 2. What belongs to one build or one machine goes.
+rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/lib/dbus/machine-id" \
+  "$root"/etc/*- "$root/var/lib/systemd/random-seed" "$root/var/lib/dpkg/lock"* "$root/var/lib/dpkg"/*-old
+: > "$root/etc/machine-id"
+ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+rm -rf "$root/var/cache" "$root/var/log" "$root/boot" "$root/var/lib/apt" "$root/var/lib/systemd/catalog" "$root/tmp" "$root/run"
+mkdir -p "$root/var/cache" "$root/var/log/journal" "$root/boot" "$root/tmp" "$root/run" "$root/srv" "$root/var/lib/apt/lists/partial"
+chmod 1777 "$root/tmp"
+# 3. What no machine reads goes: documentation (licences stay), translations, byte code.
+find "$root/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete
+find "$root/usr/share/doc" -mindepth 1 -type d -empty -delete
+rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$root/usr/share/lintian" \
+  "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish"
+find "$root" -name __pycache__ -prune -exec rm -rf {} +
+cp "$root/usr/lib/os-release" /out/osrel
+# 4. Seal.
+mkfs.erofs --quiet -zlz4hc,level=9 -C65536 "-T$SOURCE_DATE_EPOCH" --all-time "-U$1" /out/root "$root" > /dev/null
+veritysetup format --no-superblock "--salt=$3" "--uuid=$2" --root-hash-file=/work/roothash /out/root /out/verity > /dev/null
+echo "roothash $(cat /work/roothash)"
+echo "blocks $(($(stat -c %s /out/root) / 4096))"

@@ -1,0 +1,61 @@
+import type { Stage } from "../../assemble/engine.ts";
+import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
+
+/**
+ * Kernel modules that the initrd may need before the root is there: block devices, the agent's port, verity, erofs and
+ * overlayfs. Names that a flavour has built in or lacks are passed over.
+ */
+const modules = {
+  cloud: [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "nvme",
+    "virtio_console",
+    "dm-verity",
+    "erofs",
+    "overlay",
+  ],
+  generic: [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+    "sd_mod",
+    "sr_mod",
+    "nvme",
+    "ahci",
+    "usb_storage",
+    "uas",
+    "xhci_pci",
+    "ehci_pci",
+    "mmc_block",
+    "sdhci_pci",
+    "vmw_pvscsi",
+    "mptspi",
+    "mpt3sas",
+    "megaraid_sas",
+    "hv_storvsc",
+    "virtio_console",
+    "dm-verity",
+    "erofs",
+    "overlay",
+  ],
+} as const;
+
+/** Kernel and base initrd, from the kernel's package alone. Passes on `uname`. */
+export function initrdStage(
+  tools: Tools,
+  kernel: { sha256: string },
+  flavour: keyof typeof modules,
+  init: { sha256: string },
+): Stage {
+  return {
+    name: "initrd",
+    version: scriptVersion(tools, "initrd.sh"),
+    options: { epoch: tools.epoch, modules: modules[flavour] },
+    inputs: { kernel, init },
+    outputs: ["vmlinuz", "initrd"],
+    run: (work) => runScript(tools, work, "initrd.sh", [], { env: { MODULES: modules[flavour].join(" ") } }),
+  };
+}

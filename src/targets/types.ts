@@ -1,0 +1,22 @@
+import type { Stage } from "../assemble/engine.ts";
+import type { Tools } from "../assemble/tools.ts";
+import type { TargetName } from "../spec/types.ts";
+
+/** What a target is made from. */
+export interface SealedParts {
+  root: Stage;
+  esp: Stage;
+  tools: Tools;
+  /** The raw image's stage, once for all targets that start from it. */
+  raw: Stage;
+}
+
+/** One output format. */
+export interface Target {
+  name: TargetName;
+  summary: string;
+  /** Ending of the artifact's file name. */
+  extension: string;
+  /** The stage that makes it; its output is called `image`. */
+  stage(parts: SealedParts): Stage;
+}
