@@ -20,6 +20,8 @@ export interface AcquireSources {
   http: HttpSettings;
   /** Give a mirror up after this time without a byte. Default 30 s. */
   stallTimeoutMs?: number;
+  /** Wait before the second try at a mirror; twice that before the third. Default 0.5 s. */
+  retryDelayMs?: number;
 }
 
 /** What an acquisition did. */
@@ -34,7 +36,7 @@ export interface AcquireResult {
 const stage = "acquire";
 const parallel = 8;
 const triesPerMirror = 3;
-const retryDelayMs = 500;
+const defaultRetryDelayMs = 500;
 const defaultStallTimeoutMs = 30_000;
 const progressIntervalMs = 100;
 
@@ -153,10 +155,17 @@ async function fetchAll(
   }
   progress.flush();
   if (absent.length > 0) {
-    throw new KubedosError("failed", absent.map((problem) => problem.message).sort().join("\n"), {
-      hint: "use a capsule, a snapshot URL in platform.mirror, or `kubedos lock --update`",
-      problems: absent,
-    });
+    throw new KubedosError(
+      "failed",
+      absent
+        .map((problem) => problem.message)
+        .sort()
+        .join("\n"),
+      {
+        hint: "use a capsule, a snapshot URL in platform.mirror, or `kubedos lock --update`",
+        problems: absent,
+      },
+    );
   }
 }
 
@@ -198,7 +207,11 @@ async function fetchOne(entry: LockedPackage, session: FetchSession): Promise<Pr
       }
       outcomes.push(outcome);
       if (base !== bases.at(-1)) {
-        session.context.emit({ type: "log", level: "warn", message: `${entry.name}: ${outcome.detail}; trying the next mirror` });
+        session.context.emit({
+          type: "log",
+          level: "warn",
+          message: `${entry.name}: ${outcome.detail}; trying the next mirror`,
+        });
       }
     }
     return explain(entry, outcomes);
@@ -208,7 +221,12 @@ async function fetchOne(entry: LockedPackage, session: FetchSession): Promise<Pr
 }
 
 /** Up to three tries at one mirror; a broken transfer is continued where it stopped. */
-async function fetchFrom(base: string, entry: LockedPackage, part: string, session: FetchSession): Promise<FetchOutcome> {
+async function fetchFrom(
+  base: string,
+  entry: LockedPackage,
+  part: string,
+  session: FetchSession,
+): Promise<FetchOutcome> {
   const { client, sources, signal, health, progress } = session;
   let outcome: FetchOutcome = { kind: "broken", detail: `${base}: not tried` };
   for (let attempt = 1; attempt <= triesPerMirror; attempt++) {
@@ -234,7 +252,7 @@ async function fetchFrom(base: string, entry: LockedPackage, part: string, sessi
     if (outcome.kind === "wrong" && !outcome.continued) return outcome;
     health.set(base, moved ? 0 : (health.get(base) ?? 0) + 1);
     if ((health.get(base) ?? 0) >= triesPerMirror) return outcome; // do not wait for a dead mirror with every file
-    if (attempt < triesPerMirror) await delay(retryDelayMs * attempt, signal);
+    if (attempt < triesPerMirror) await delay((sources.retryDelayMs ?? defaultRetryDelayMs) * attempt, signal);
   }
   return outcome;
 }

@@ -94,7 +94,11 @@ async function receive(
         // More bytes than the lock names: never write without bound.
         request.onPosition(0);
         await rm(part, { force: true });
-        return { kind: "wrong", detail: `${place}: longer than the ${sizeBytes} bytes of the lock`, continued: start > 0 };
+        return {
+          kind: "wrong",
+          detail: `${place}: longer than the ${sizeBytes} bytes of the lock`,
+          continued: start > 0,
+        };
       }
       await writeAll(handle, part, chunk, position);
       hash.update(chunk);
@@ -140,14 +144,16 @@ async function hashPart(part: string, sizeBytes: number): Promise<{ hash: Hash; 
 
 async function writeAll(handle: FileHandle, file: string, chunk: Buffer, position: number): Promise<void> {
   try {
-    for (let done = 0; done < chunk.length; ) {
+    for (let done = 0; done < chunk.length;) {
       const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done);
       done += bytesWritten;
     }
   } catch (cause) {
     const full = ["ENOSPC", "EDQUOT"].includes((cause as NodeJS.ErrnoException).code ?? "");
     throw new KubedosError("failed", `cannot write ${file}: ${full ? "no space left" : (cause as Error).message}`, {
-      hint: full ? "make room (`kubedos store gc`), or set KUBEDOS_CACHE to a larger disk; what came is kept" : undefined,
+      hint: full
+        ? "make room (`kubedos store gc`), or set KUBEDOS_CACHE to a larger disk; what came is kept"
+        : undefined,
       cause,
     });
   }

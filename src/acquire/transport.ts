@@ -16,12 +16,17 @@ export async function httpSettingsOf(host: HostApt): Promise<HttpSettings> {
   function setting(url: URL, option: string, fallBack = false): string | undefined {
     const schemes = url.protocol === "https:" ? (fallBack ? ["https", "http"] : ["https"]) : ["http"];
     for (const scheme of schemes) {
-      for (const name of [`acquire::${scheme}::${option}::${url.hostname}`, `acquire::${scheme}::${url.hostname}::${option}`]) {
+      for (const name of [
+        `acquire::${scheme}::${option}::${url.hostname}`,
+        `acquire::${scheme}::${url.hostname}::${option}`,
+      ]) {
         const value = values.get(name.toLowerCase());
         if (value !== undefined) return value;
       }
     }
-    return schemes.map((scheme) => values.get(`acquire::${scheme}::${option}`.toLowerCase())).find((value) => value !== undefined);
+    return schemes
+      .map((scheme) => values.get(`acquire::${scheme}::${option}`.toLowerCase()))
+      .find((value) => value !== undefined);
   }
 
   return {
@@ -32,7 +37,9 @@ export async function httpSettingsOf(host: HostApt): Promise<HttpSettings> {
       if (proxy === undefined && script !== undefined) {
         let answer = detected.get(url.origin);
         if (answer === undefined) {
-          answer = run(script, [url.href], { env: aptEnvironment(), timeoutMs: 20_000 }).then(({ stdout }) => stdout.trim());
+          answer = run(script, [url.href], { env: aptEnvironment(), timeoutMs: 20_000 }).then(({ stdout }) =>
+            stdout.trim(),
+          );
           detected.set(url.origin, answer);
         }
         proxy = (await answer) || undefined;
@@ -70,14 +77,24 @@ export interface MachineCredentials {
 
 /** Parses netrc-like text, see apt_auth.conf(5). */
 export function parseCredentials(text: string): MachineCredentials[] {
-  const words = text.replaceAll(/^\s*#.*$/gm, "").split(/\s+/).filter((word) => word !== "");
+  const words = text
+    .replaceAll(/^\s*#.*$/gm, "")
+    .split(/\s+/)
+    .filter((word) => word !== "");
   const found: MachineCredentials[] = [];
   for (let at = 0; at < words.length; at += 2) {
     const value = words[at + 1] ?? "";
     const entry = found.at(-1);
     if (words[at] === "machine") {
       const match = /^(?:([a-z+]+):\/\/)?([^:/]+)(?::(\d+))?(\/.*)?$/.exec(value);
-      found.push({ scheme: match?.[1], host: match?.[2] ?? value, port: match?.[3], path: match?.[4] ?? "", user: "", password: "" });
+      found.push({
+        scheme: match?.[1],
+        host: match?.[2] ?? value,
+        port: match?.[3],
+        path: match?.[4] ?? "",
+        user: "",
+        password: "",
+      });
     } else if (words[at] === "login" && entry !== undefined) entry.user = value;
     else if (words[at] === "password" && entry !== undefined) entry.password = value;
   }
@@ -100,7 +117,9 @@ export function matchCredentials(
 }
 
 async function readCredentials(paths: HostApt["credentials"]): Promise<MachineCredentials[]> {
-  const names = (await readdir(paths.directory).catch(() => [])).filter((name) => /^[\w.-]+\.conf$|^[\w-]+$/.test(name));
+  const names = (await readdir(paths.directory).catch(() => [])).filter((name) =>
+    /^[\w.-]+\.conf$|^[\w-]+$/.test(name),
+  );
   const files = [paths.file, ...names.sort().map((name) => join(paths.directory, name))];
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
   return texts.flatMap(parseCredentials);

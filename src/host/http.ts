@@ -28,7 +28,10 @@ export interface HttpClient {
    *
    * @throws KubedosError code "failed" with the URL (without credentials) and the reason
    */
-  get(url: URL, options: { headers?: Record<string, string>; stallMs: number; signal: AbortSignal }): Promise<HttpAnswer>;
+  get(
+    url: URL,
+    options: { headers?: Record<string, string>; stallMs: number; signal: AbortSignal },
+  ): Promise<HttpAnswer>;
   /** Closes idle connections. */
   close(): void;
 }
@@ -88,7 +91,11 @@ export function createHttpClient(settings: HttpSettings, connections: number): H
       }
       const failed = (cause: Error) => {
         if (options.signal.aborted) return reject(options.signal.reason as Error);
-        reject(new KubedosError("failed", `${safeUrl(url)}: ${cause.message || (cause as NodeJS.ErrnoException).code}`, { cause }));
+        reject(
+          new KubedosError("failed", `${safeUrl(url)}: ${cause.message || (cause as NodeJS.ErrnoException).code}`, {
+            cause,
+          }),
+        );
       };
       request.on("timeout", () => {
         (answered ?? request).destroy(new Error(`no data for ${options.stallMs / 1000} s`));
@@ -160,7 +167,9 @@ function tlsOptions(settings: HttpSettings, url: URL): TlsOptions {
     ca,
     rejectUnauthorized: verify,
     ...(certificateFile === undefined ? {} : { cert: readFileSync(certificateFile) }),
-    ...(keyFile === undefined && certificateFile === undefined ? {} : { key: readFileSync((keyFile ?? certificateFile)!) }),
+    ...(keyFile === undefined && certificateFile === undefined
+      ? {}
+      : { key: readFileSync((keyFile ?? certificateFile)!) }),
   };
 }
 

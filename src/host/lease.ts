@@ -21,7 +21,11 @@ const pollMs = 100;
  * @param onWait called once with the holder's pid when there is somebody to wait for
  * @throws the signal's reason when aborted while waiting
  */
-export async function takeExclusive(file: string, signal?: AbortSignal, onWait?: (pid: number) => void): Promise<Lease> {
+export async function takeExclusive(
+  file: string,
+  signal?: AbortSignal,
+  onWait?: (pid: number) => void,
+): Promise<Lease> {
   await mkdir(dirname(file), { recursive: true });
   let waited = false;
   for (;;) {

@@ -33,7 +33,10 @@ function updateHint(output: string): string {
     return "the mirror's Release file is not what Debian signed: do not use this mirror; write another in platform.mirror";
   }
   if (/not valid yet|expired|Valid-Until/i.test(output)) {
-    return "the mirror's index is out of date, or this host's clock is wrong (check `date`)";
+    return (
+      "the mirror's index is out of date, or this host's clock is wrong (check `date`); for a snapshot archive set\n" +
+      'Acquire::Check-Valid-Until "false"; in apt\'s configuration'
+    );
   }
   if (/Hash Sum mismatch|unexpected size|mirror sync/i.test(output)) {
     return "the mirror is being updated or damaged: try again later, or write another in platform.mirror";
@@ -84,9 +87,19 @@ export async function resolutionError(
       problems,
     });
   }
-  return new KubedosError("spec", `apt finds no way to install these packages together\n${text.trim().replaceAll(/^/gm, "  | ")}`, {
-    hint: "two of the packages exclude each other, or one needs a version that the suites do not have",
+  // The quiet run above does not print the reason.
+  const again = await run("apt-get", ["install", "-s", "-q", "--no-install-recommends", "?essential", ...names], {
+    env,
+    signal,
+    timeoutMs: 60_000,
+    okStatuses: [0, 100],
   });
+  const reason = /The following packages have unmet dependencies:\n([^]*)/.exec(again.stdout)?.[1] ?? text;
+  return new KubedosError(
+    "spec",
+    `apt finds no way to install these packages together\n${reason.trim().replaceAll(/^\s*/gm, "  | ")}`,
+    { hint: "two of the packages exclude each other, or one needs a version that the suites do not have" },
+  );
 }
 
 /** At most three existing names within a small edit distance, best first. */

@@ -193,10 +193,15 @@ function suiteFor(file: Omit<LockedPackage, "suite">, suites: Map<string, string
 
 /** Archives that apt complained about; all of them when it named none. */
 function failedArchives(bases: Record<string, string>, output: string): string[] {
-  const complaints = output.split("\n").filter((line) => /^(E:|W:|Err:)/.test(line)).join("\n");
+  const complaints = output
+    .split("\n")
+    .filter((line) => /^(E:|W:|Err:)/.test(line))
+    .join("\n");
   const named = Object.keys(bases).filter((archive) => {
     const base = bases[archive]!.replace(/^file:(\/\/)?/, "file:");
-    return [`${bases[archive]}/`, `${bases[archive]} `, `${base}/`, `${base} `].some((text) => complaints.includes(text));
+    return [`${bases[archive]}/`, `${bases[archive]} `, `${base}/`, `${base} `].some((text) =>
+      complaints.includes(text),
+    );
   });
   return named.length > 0 ? named : Object.keys(bases);
 }
@@ -266,6 +271,7 @@ async function writeConfiguration(directory: string, host: HostApt): Promise<voi
     ["APT::Sandbox::User", "root"],
     // Same solver on every host: apt 3 would take its new one, with other choices among alternatives.
     ["APT::Solver", "internal"],
+    ["Acquire::Retries", "1"], // the next mirror comes after it
     ...host.settings.map(({ name, value }): [string, string] => [name, value]),
     ["Acquire::Languages", "none"],
     ["Acquire::AllowInsecureRepositories", "false"],

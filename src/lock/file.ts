@@ -12,7 +12,7 @@ const seconds = z.int().min(0);
 /** No `..`, no absolute path: paths are joined to mirrors and to directories. */
 const poolPath = z
   .string()
-  .regex(/^[\w.+~:-]+(\/[\w.+~:-]+)*\.deb$/, "must be a relative path that ends in .deb")
+  .regex(/^[\w.+~:%-]+(\/[\w.+~:%-]+)*\.deb$/, "must be a relative path that ends in .deb")
   .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
 
 const lockedPackage = z.strictObject({
@@ -166,7 +166,8 @@ function orderProblems(lock: Lock, text: string, file: string): Problem[] {
     const listed = new Set(lock[part].map((entry) => entry.name));
     names.forEach((name, index) => {
       const place = { file, line: lineOf(text, `"${part}"`) };
-      if (index > 0 && names[index - 1]! >= name) problems.push({ message: `requested.${part}: ${name} is not in order`, at: place });
+      if (index > 0 && names[index - 1]! >= name)
+        problems.push({ message: `requested.${part}: ${name} is not in order`, at: place });
       if (!listed.has(name)) problems.push({ message: `requested.${part}: ${name} is not in the closure`, at: place });
     });
   }
@@ -174,7 +175,12 @@ function orderProblems(lock: Lock, text: string, file: string): Problem[] {
 }
 
 function formatPath(path: readonly PropertyKey[]): string {
-  return path.map((part) => (typeof part === "number" ? `[${part}]` : String(part))).join(".").replaceAll(".[", "[") || "lock";
+  return (
+    path
+      .map((part) => (typeof part === "number" ? `[${part}]` : String(part)))
+      .join(".")
+      .replaceAll(".[", "[") || "lock"
+  );
 }
 
 /** Line of the package that a path leads to, else of its first key. */

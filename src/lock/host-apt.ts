@@ -37,11 +37,11 @@ export async function readHostApt(listsDirectory: string, signal?: AbortSignal):
   if (!(await hasApt())) return noHostApt;
   const env = aptEnvironment();
   const dump = await run("apt-config", ["dump"], { env, signal, timeoutMs: 20_000 });
-  const shell = await run(
-    "apt-config",
-    ["shell", "FILE", "Dir::Etc::netrc/f", "DIRECTORY", "Dir::Etc::netrcparts/f"],
-    { env, signal, timeoutMs: 20_000 },
-  );
+  const shell = await run("apt-config", ["shell", "FILE", "Dir::Etc::netrc/f", "DIRECTORY", "Dir::Etc::netrcparts/f"], {
+    env,
+    signal,
+    timeoutMs: 20_000,
+  });
   // A host with no sources, or with broken ones, is not an error here: platform.mirror may name what to use.
   const uris = await run(
     "apt-get",
@@ -49,13 +49,18 @@ export async function readHostApt(listsDirectory: string, signal?: AbortSignal):
     { env, signal, timeoutMs: 20_000, okStatuses: [0, 100] },
   );
   return {
-    settings: parseConfigDump(dump.stdout).filter((setting) => carriedOver.test(setting.name)),
+    settings: settingsToCarry(dump.stdout),
     credentials: {
       file: shellValue(shell.stdout, "FILE") ?? noHostApt.credentials.file,
       directory: shellValue(shell.stdout, "DIRECTORY") ?? noHostApt.credentials.directory,
     },
     mirrors: parseReleaseUris(uris.stdout),
   };
+}
+
+/** The part of `apt-config dump` that kubedos's own apt takes over. */
+export function settingsToCarry(dump: string): HostApt["settings"] {
+  return parseConfigDump(dump).filter((setting) => carriedOver.test(setting.name));
 }
 
 /** Whether this host has apt. */
@@ -111,9 +116,13 @@ function shellValue(text: string, name: string): string | undefined {
 
 /** Error for a host on which nothing says where Debian's packages are. */
 export function noMirrorError(archive: ArchiveName): KubedosError {
-  return new KubedosError("spec", `no mirror of the ${archive} archive is known: this host's apt has no Debian source`, {
-    hint:
-      "write one in the spec, for example\n  platform:\n    mirror: [http://deb.debian.org/debian]\n" +
-      `(${debianArchives.join(" and ")} are found from it; a local copy is file:///path/to/debian)`,
-  });
+  return new KubedosError(
+    "spec",
+    `no mirror of the ${archive} archive is known: this host's apt has no Debian source`,
+    {
+      hint:
+        "write one in the spec, for example\n  platform:\n    mirror: [http://deb.debian.org/debian]\n" +
+        `(${debianArchives.join(" and ")} are found from it; a local copy is file:///path/to/debian)`,
+    },
+  );
 }

@@ -51,7 +51,11 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
   };
 
   // 1. One private apt a suite and profile; a second kubedos waits for the first
-  const directory = join(request.cache ?? cacheDirectory(), "apt", `${request.suite}-${request.profile}`.replaceAll(/[^\w.+-]/g, "_"));
+  const directory = join(
+    request.cache ?? cacheDirectory(),
+    "apt",
+    `${request.suite}-${request.profile}`.replaceAll(/[^\w.+-]/g, "_"),
+  );
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const lease = await takeExclusive(join(directory, "kubedos.lease"), signal, (pid) => {
     emit({ type: "log", level: "info", message: `waiting for another lock run (pid ${pid})` });

@@ -25,7 +25,8 @@ export function resolveMirrors(listed: readonly string[], host: Record<ArchiveNa
 }
 
 function baseOf(entry: string, archive: ArchiveName): string | undefined {
-  const url = entry.replace(/\/+$/, "");
+  // A path stands for a file: URL, and apt itself prints those with one slash.
+  const url = entry.replace(/\/+$/, "").replace(/^(file:)?\/+/, "file:/");
   if (url.includes("{archive}")) return url.replaceAll("{archive}", archive);
   const segments = url.split("/");
   const start = url.includes("://") ? 3 : 1; // not in the host part
@@ -43,5 +44,8 @@ function hostBases(host: Record<ArchiveName, readonly string[]>, archive: Archiv
 
 /** URL of a file below a base URL. Pool paths are kept decoded in a lock, and encoded as apt does in a URL. */
 export function fileUrl(base: string, path: string): string {
-  return `${base}/${path.split("/").map((segment) => encodeURIComponent(segment)).join("/")}`;
+  return `${base}/${path
+    .split("/")
+    .map((segment) => encodeURIComponent(segment))
+    .join("/")}`;
 }

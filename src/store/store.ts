@@ -39,6 +39,8 @@ export interface Store {
    * changed since they were last read, or with `reread`. A damaged object is removed.
    */
   verify(sha256: string, options?: { reread?: boolean; sizeBytes?: number }): Promise<VerifyResult>;
+  /** Removes an object. Only `gc` does that. */
+  remove(sha256: string): Promise<void>;
   /** A file name for the parts of an object on its way in: the same for every process, so that one can go on. */
   partPath(sha256: string): string;
   /** Registers this process as a user of the store until released: `gc` removes nothing meanwhile. Waits for a `gc`. */
@@ -112,10 +114,7 @@ export async function openStore(cacheDirectory: string): Promise<Store> {
     return info;
   }
 
-  async function verify(
-    sha256: string,
-    options: { reread?: boolean; sizeBytes?: number } = {},
-  ): Promise<VerifyResult> {
+  async function verify(sha256: string, options: { reread?: boolean; sizeBytes?: number } = {}): Promise<VerifyResult> {
     const info = await stat(path(sha256)).catch(() => undefined);
     if (info === undefined) return "missing";
     const wrongSize = options.sizeBytes !== undefined && info.size !== options.sizeBytes;
@@ -144,6 +143,10 @@ export async function openStore(cacheDirectory: string): Promise<Store> {
     putFile,
     putBytes,
     verify,
+    async remove(sha256) {
+      await rm(path(sha256), { force: true });
+      await rm(checkedPath(sha256), { force: true });
+    },
     partPath: (sha256) => join(temporaries, `${checkHash(sha256)}.part`),
     lease: (signal) => takeUse(root, signal),
   };
@@ -168,6 +171,20 @@ async function takeUse(storeRoot: string, signal: AbortSignal | undefined): Prom
     await lease.release();
     await delay(200, signal);
   }
+}
+
+/** When an object was last put in or checked, milliseconds since 1970. */
+export async function lastUseMs(store: Store, sha256: string): Promise<number> {
+  const files = [join(store.directory, "store", "checked", fanOut(sha256)), store.path(sha256)];
+  const times = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        (info) => info.mtimeMs,
+        () => 0,
+      ),
+    ),
+  );
+  return Math.max(...times);
 }
 
 /** All objects of a store, in order of their hashes. */

@@ -1,0 +1,81 @@
+import type { Lock, LockedPackage } from "./types.ts";
+
+/** One package whose pin differs between two locks. */
+export interface ChangedPackage {
+  name: string;
+  from: LockedPackage;
+  to: LockedPackage;
+}
+
+export interface PackageDiff {
+  added: LockedPackage[];
+  removed: LockedPackage[];
+  /** Another version, or other bytes under the same version. */
+  changed: ChangedPackage[];
+}
+
+/** What `lock --update` changed. */
+export interface LockDiff {
+  epoch?: { from: number; to: number };
+  platform: PackageDiff;
+  foundry: PackageDiff;
+}
+
+/** Compares two locks. */
+export function diffLocks(from: Lock, to: Lock): LockDiff {
+  return {
+    ...(from.epoch === to.epoch ? {} : { epoch: { from: from.epoch, to: to.epoch } }),
+    platform: diffPackages(from.platform, to.platform),
+    foundry: diffPackages(from.foundry, to.foundry),
+  };
+}
+
+/** Whether the two locks pin the same packages at the same epoch. */
+export function isSameLock(diff: LockDiff): boolean {
+  const parts = [diff.platform, diff.foundry];
+  return (
+    diff.epoch === undefined &&
+    parts.every((part) => part.added.length + part.removed.length + part.changed.length === 0)
+  );
+}
+
+/** The difference for people: one line a package, `+` added, `-` removed, `~` changed. */
+export function formatLockDiff(diff: LockDiff): string {
+  if (isSameLock(diff)) return "nothing changed\n";
+  const lines: string[] = [];
+  if (diff.epoch !== undefined) lines.push(`epoch ${date(diff.epoch.from)} -> ${date(diff.epoch.to)}`);
+  for (const part of ["platform", "foundry"] as const) {
+    const { added, removed, changed } = diff[part];
+    if (added.length + removed.length + changed.length === 0) continue;
+    lines.push(`${part}: ${added.length} added, ${removed.length} removed, ${changed.length} changed`);
+    const entries = [
+      ...added.map((entry) => ({ name: entry.name, line: `  + ${entry.name} ${entry.version}` })),
+      ...removed.map((entry) => ({ name: entry.name, line: `  - ${entry.name} ${entry.version}` })),
+      ...changed.map(({ name, from, to }) => ({ name, line: `  ~ ${name} ${describeChange(from, to)}` })),
+    ];
+    lines.push(...entries.sort((a, b) => (a.name < b.name ? -1 : 1)).map((entry) => entry.line));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function diffPackages(from: readonly LockedPackage[], to: readonly LockedPackage[]): PackageDiff {
+  const before = new Map(from.map((entry) => [entry.name, entry]));
+  const after = new Map(to.map((entry) => [entry.name, entry]));
+  return {
+    added: to.filter((entry) => !before.has(entry.name)),
+    removed: from.filter((entry) => !after.has(entry.name)),
+    changed: to.flatMap((entry) => {
+      const old = before.get(entry.name);
+      return old === undefined || old.sha256 === entry.sha256 ? [] : [{ name: entry.name, from: old, to: entry }];
+    }),
+  };
+}
+
+function describeChange(from: LockedPackage, to: LockedPackage): string {
+  if (from.version !== to.version) return `${from.version} -> ${to.version}`;
+  return `${to.version}: same version, other bytes (${from.sha256.slice(0, 12)} -> ${to.sha256.slice(0, 12)})`;
+}
+
+function date(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().slice(0, 19) + "Z";
+}
