@@ -7,11 +7,13 @@ export interface VerbResult {
   data: Record<string, unknown>;
   /** What a person reads on standard output; no trailing newline. */
   text?: string;
+  /** Exit status where the work was done but its finding is bad, e.g. of `doctor`; default 0. */
+  status?: number;
 }
 
 /** The final object of every `--json` run. */
 export type ResultObject =
-  | ({ type: "result"; at: string; verb: string; ok: true } & Record<string, unknown>)
+  | ({ type: "result"; at: string; verb: string; ok: boolean } & Record<string, unknown>)
   | {
       type: "result";
       at: string;

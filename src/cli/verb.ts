@@ -4,6 +4,7 @@ import { nowMs, stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { watchInterrupts } from "../host/interrupt.ts";
 import { standardError, standardOutput } from "../host/terminal.ts";
+import { type Paint, paintWith } from "./format.ts";
 import { type GlobalOptions, verbName } from "./options.ts";
 import { asKubedosError, type VerbResult } from "./output.ts";
 import { jsonRenderer } from "./renderers/json.ts";
@@ -49,6 +50,8 @@ export function verb(name: string, help: VerbHelp) {
 export interface VerbContext extends RunContext {
   json: boolean;
   verbosity: Verbosity;
+  /** Colours for the result's text. */
+  paint: Paint;
   /** Standard output is a terminal: a live view or an attached console makes sense. */
   interactive: boolean;
 }
@@ -78,10 +81,12 @@ export async function runVerb(
       offline: options.offline === true,
       json: options.json === true,
       verbosity,
+      paint: paintWith(standardOutput.traits().color && options.color && options.json !== true),
       interactive: standardOutput.traits().tty && options.json !== true,
     });
     emit({ type: "run.done", verb: name, seconds: elapsed() });
     renderer.result(name, result);
+    process.exitCode = result.status ?? 0;
   } catch (thrown) {
     const error = asKubedosError(thrown, interrupts.signal.aborted);
     emit({ type: "run.failed", verb: name, message: error.message, hint: error.hint });

@@ -9,7 +9,8 @@ export function jsonRenderer(out: Terminal, now: () => number): Renderer {
   return {
     emit: (event) => write({ at: time(), ...event }),
     notice: () => undefined,
-    result: (verb, result) => write({ type: "result", at: time(), verb, ok: true, ...result.data }),
+    result: (verb, result) =>
+      write({ type: "result", at: time(), verb, ok: (result.status ?? 0) === 0, ...result.data }),
     error: (verb, error) => write(errorResult(verb, time(), error)),
     close: () => undefined,
   };

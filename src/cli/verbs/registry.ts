@@ -1,5 +1,6 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { completionVerb } from "./completion.ts";
+import { doctorVerb } from "./doctor.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
-export const verbs: readonly (() => CommandUnknownOpts)[] = [completionVerb];
+export const verbs: readonly (() => CommandUnknownOpts)[] = [doctorVerb, completionVerb];
