@@ -159,7 +159,7 @@ async function fetchAll(
       "failed",
       absent
         .map((problem) => problem.message)
-        .sort()
+        .toSorted()
         .join("\n"),
       {
         hint: "use a capsule, a snapshot URL in platform.mirror, or `kubedos lock --update`",

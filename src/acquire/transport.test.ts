@@ -67,8 +67,23 @@ describe("https", () => {
   async function secureServer(): Promise<{ port: number; ca: string }> {
     const [key, ca] = [join(directory, "key.pem"), join(directory, "ca.pem")];
     await promisify(execFile)("openssl", [
-      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-      ...["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", ca],
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-days",
+      "2",
+      "-subj",
+      "/CN=localhost",
+      "-addext",
+      "subjectAltName=DNS:localhost",
+      "-keyout",
+      key,
+      "-out",
+      ca,
     ]);
     const server = https.createServer({ key: await readFile(key), cert: await readFile(ca) }, (_request, response) => {
       response.end("secret");

@@ -120,7 +120,7 @@ async function readCredentials(paths: HostApt["credentials"]): Promise<MachineCr
   const names = (await readdir(paths.directory).catch(() => [])).filter((name) =>
     /^[\w.-]+\.conf$|^[\w-]+$/.test(name),
   );
-  const files = [paths.file, ...names.sort().map((name) => join(paths.directory, name))];
+  const files = [paths.file, ...names.toSorted().map((name) => join(paths.directory, name))];
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
   return texts.flatMap(parseCredentials);
 }

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { link, mkdir, readFile, readdir, rename, rm, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { delay } from "./clock.ts";
+import { uniqueBeside } from "./unique.ts";
 
 /**
  * Leases: small files that say "process P uses this". A lease of a process that has ended, also by `kill -9`, is
@@ -77,7 +78,7 @@ export async function sharedHolders(directory: string): Promise<number[]> {
 
 /** Creates a file with its whole content at once; false when it exists. */
 async function createWhole(file: string, content: string): Promise<boolean> {
-  const temporary = `${file}.${process.pid}.${randomBytes(6).toString("hex")}`;
+  const temporary = uniqueBeside(file);
   await writeFile(temporary, content, { flag: "wx", mode: 0o600 });
   try {
     await link(temporary, file);

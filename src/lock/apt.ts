@@ -106,7 +106,7 @@ export async function resolveClosure(
   const suites = await suitesOf(apt, [...inClosure], signal);
   return files
     .map((file) => ({ ...file, suite: suiteFor(file, suites) }))
-    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
 /** The Release files that were verified in the last `updateApt`. */
@@ -151,7 +151,7 @@ export function parsePrintUris(text: string, bases: Record<string, string>): Omi
       // The longest base wins: one archive's URL may be the beginning of another's.
       const [archive, base] = Object.entries(bases)
         .filter(([, candidate]) => url!.startsWith(`${candidate}/`))
-        .sort((a, b) => b[1].length - a[1].length)[0] ?? [undefined, ""];
+        .toSorted((a, b) => b[1].length - a[1].length)[0] ?? [undefined, ""];
       if (archive === undefined) throw new KubedosError("failed", `apt took a package from an unknown place: ${url}`);
       return {
         name: decodeURIComponent(name!),
@@ -186,7 +186,7 @@ async function suitesOf(apt: PrivateApt, names: string[], signal: AbortSignal): 
 
 function suiteFor(file: Omit<LockedPackage, "suite">, suites: Map<string, string[]>): string {
   const candidates = suites.get(`${file.name} ${file.version} ${file.archive}`) ?? [];
-  const suite = [...candidates].sort((a, b) => a.length - b.length || (a < b ? -1 : 1))[0];
+  const suite = [...candidates].toSorted((a, b) => a.length - b.length || (a < b ? -1 : 1))[0];
   if (suite === undefined) throw new KubedosError("failed", `apt names no suite for ${file.name} ${file.version}`);
   return suite;
 }

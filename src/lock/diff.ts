@@ -53,7 +53,7 @@ export function formatLockDiff(diff: LockDiff): string {
       ...removed.map((entry) => ({ name: entry.name, line: `  - ${entry.name} ${entry.version}` })),
       ...changed.map(({ name, from, to }) => ({ name, line: `  ~ ${name} ${describeChange(from, to)}` })),
     ];
-    lines.push(...entries.sort((a, b) => (a.name < b.name ? -1 : 1)).map((entry) => entry.line));
+    lines.push(...entries.toSorted((a, b) => (a.name < b.name ? -1 : 1)).map((entry) => entry.line));
   }
   return `${lines.join("\n")}\n`;
 }

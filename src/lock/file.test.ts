@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { KubedosError } from "../../shared/error.ts";
 import { diffLocks, formatLockDiff, isSameLock } from "./diff.ts";
@@ -23,7 +23,7 @@ const packages = fc
     }),
     { selector: (entry) => entry.name, maxLength: 12 },
   )
-  .map((list) => list.sort((a, b) => (a.name < b.name ? -1 : 1)));
+  .map((list) => list.toSorted((a, b) => (a.name < b.name ? -1 : 1)));
 
 const locks: fc.Arbitrary<Lock> = fc
   .record({ epoch: fc.integer({ min: 0, max: 2 ** 40 }), platform: packages, foundry: packages, releaseSha256: hex })
@@ -88,16 +88,22 @@ test("what is written is read back the same, as one line a package", () => {
   );
 });
 
+function outcome(work: () => unknown): string {
+  try {
+    work();
+    return "accepted";
+  } catch (error) {
+    return error instanceof KubedosError ? "KubedosError" : String(error);
+  }
+}
+
 test("any damage to the text is refused with an error of ours, or changes nothing that is not a value", () => {
   fc.assert(
     fc.property(locks, fc.nat(), fc.constantFrom("", "x", '"', "{", "\0"), (lock, at, insert) => {
       const text = formatLock(lock);
       const position = at % text.length;
-      try {
-        parseLock(text.slice(0, position) + insert + text.slice(position + 1), "lab.lock");
-      } catch (error) {
-        expect(error).toBeInstanceOf(KubedosError);
-      }
+      const damaged = text.slice(0, position) + insert + text.slice(position + 1);
+      expect(outcome(() => parseLock(damaged, "lab.lock"))).toMatch(/^(accepted|KubedosError)$/);
     }),
   );
 });

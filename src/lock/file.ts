@@ -1,7 +1,7 @@
-import { randomBytes } from "node:crypto";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import * as z from "zod";
 import { KubedosError, type Problem } from "../../shared/error.ts";
+import { uniqueBeside } from "../host/unique.ts";
 import { lockFormat, type Lock } from "./types.ts";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
@@ -76,7 +76,7 @@ function inOrder(entry: Lock["platform"][number]): Lock["platform"][number] {
 
 /** Writes a lock; the file is replaced in one step. */
 export async function writeLock(file: string, lock: Lock): Promise<void> {
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
+  const temporary = uniqueBeside(file);
   try {
     const handle = await open(temporary, "wx", 0o644);
     try {

@@ -188,7 +188,7 @@ describe("createLock", () => {
 
   test("two at once, and an abort", async () => {
     const both = await Promise.all([createLock(request, context()), createLock(request, context())]);
-    expect(formatLock(both[0]!)).toBe(formatLock(both[1]!));
+    expect(formatLock(both[0])).toBe(formatLock(both[1]));
     mirror.misbehave.set("/debian/dists/toy/InRelease", { delayMs: 10_000 });
     const abort = new AbortController();
     setTimeout(() => abort.abort(), 300);

@@ -147,5 +147,5 @@ export function lockMatches(
 }
 
 function requestedNames(request: Pick<LockRequest, "platform" | "foundry">): Lock["requested"] {
-  return { platform: [...new Set(request.platform)].sort(), foundry: [...new Set(request.foundry)].sort() };
+  return { platform: [...new Set(request.platform)].toSorted(), foundry: [...new Set(request.foundry)].toSorted() };
 }

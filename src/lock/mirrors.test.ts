@@ -70,13 +70,19 @@ test("the host's Debian archives are found among its sources by apt itself, one-
     const { stdout } = await run(
       "apt-get",
       [
-        ...["update", "--print-uris", "-o", `Dir::Etc::sourcelist=${directory}/sources.list`],
-        ...["-o", `Dir::Etc::sourceparts=${directory}/parts`, "-o", `Dir::State::lists=${directory}/lists`],
+        "update",
+        "--print-uris",
+        "-o",
+        `Dir::Etc::sourcelist=${directory}/sources.list`,
+        "-o",
+        `Dir::Etc::sourceparts=${directory}/parts`,
+        "-o",
+        `Dir::State::lists=${directory}/lists`,
       ],
       { okStatuses: [0, 100] },
     );
     const found = parseReleaseUris(stdout);
-    expect(found.debian.sort()).toEqual(["http://one.example/debian", "https://two.example/mirror/debian"]);
+    expect(found.debian.toSorted()).toEqual(["http://one.example/debian", "https://two.example/mirror/debian"]);
     expect(found["debian-security"]).toEqual(["http://sec.example/debian-security"]);
   } finally {
     await rm(directory, { recursive: true, force: true });

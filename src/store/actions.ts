@@ -70,7 +70,7 @@ export async function listActions(store: Store): Promise<{ id: string; record?: 
   const directory = join(store.directory, "actions");
   const names = await readdir(directory).catch(() => []);
   const found = [];
-  for (const name of names.sort((a, b) => (a < b ? -1 : 1))) {
+  for (const name of names.toSorted((a, b) => (a < b ? -1 : 1))) {
     if (!name.endsWith(".json")) continue;
     const info = await stat(join(directory, name)).catch(() => undefined);
     if (info === undefined) continue;

@@ -141,7 +141,7 @@ describe("gc", () => {
     expect(await collectGarbage(store, { keep: [pinned], dryRun: true }, context)).toEqual(expected);
     expect(await listObjects(store)).toHaveLength(5);
     expect(await collectGarbage(store, { keep: [pinned] }, context)).toEqual(expected);
-    expect(await listObjects(store)).toEqual([recent, output, pinned].sort());
+    expect(await listObjects(store)).toEqual([recent, output, pinned].toSorted());
     expect((await listActions(store)).map((action) => action.id)).toEqual(["used"]);
   });
 
@@ -207,7 +207,7 @@ describe("leases", () => {
     await writeFile(file, `${child.pid} ${started} 0\n`);
     await writeFile(join(directory, "store", "held"), `${child.pid} ${started}\n`);
     const signal = AbortSignal.timeout(300);
-    await expect(takeExclusive(file, signal)).rejects.toThrow();
+    await expect(takeExclusive(file, signal)).rejects.toThrow("timeout");
     child.kill("SIGKILL");
     await once(child, "exit");
     await (await takeExclusive(file, AbortSignal.timeout(2000))).release();

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, mkdir, open, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -6,6 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { KubedosError } from "../../shared/error.ts";
 import { delay, nowMs } from "../host/clock.ts";
 import { exclusiveHolder, takeShared, type Lease } from "../host/lease.ts";
+import { uniqueBeside } from "../host/unique.ts";
 
 /**
  * The content store: every input and every output, found by its sha256.
@@ -75,7 +76,7 @@ export async function openStore(cacheDirectory: string): Promise<Store> {
   }
 
   async function temporary(): Promise<string> {
-    return join(temporaries, `${process.pid}-${randomBytes(8).toString("hex")}`);
+    return uniqueBeside(join(temporaries, "new"));
   }
 
   async function putFile(file: string, sha256?: string): Promise<{ sha256: string; sizeBytes: number }> {
@@ -191,8 +192,8 @@ export async function lastUseMs(store: Store, sha256: string): Promise<number> {
 export async function listObjects(store: Store): Promise<string[]> {
   const root = join(store.directory, "store", "sha256");
   const hashes: string[] = [];
-  for (const prefix of (await readdir(root)).sort()) {
-    for (const name of (await readdir(join(root, prefix))).sort()) {
+  for (const prefix of (await readdir(root)).toSorted()) {
+    for (const name of (await readdir(join(root, prefix))).toSorted()) {
       if (/^[0-9a-f]{64}$/.test(name)) hashes.push(name);
     }
   }
