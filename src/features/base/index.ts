@@ -54,6 +54,7 @@ export const feature = {
       "e2scrub_reap.service",
       "fstrim.timer",
       // The volatile /etc and /var look new at every boot; what these would make is in the image or not wanted.
+      "ldconfig.service",
       "systemd-firstboot.service",
       "systemd-hwdb-update.service",
       "systemd-journal-catalog-update.service",
@@ -65,11 +66,17 @@ export const feature = {
       // A node waits for its planes, not for "some" network.
       "systemd-networkd-wait-online.service",
       "systemd-networkd-persistent-storage.service",
+      // No foreign binaries, no TPM-bound data yet: both cost a slow machine a noticeable part of its boot.
+      "proc-sys-fs-binfmt_misc.automount",
+      "systemd-binfmt.service",
+      "systemd-tpm2-setup-early.service",
+      "systemd-tpm2-setup.service",
       // Nothing sleeps, nothing is resumed.
       "hibernate.target",
       "hybrid-sleep.target",
       "sleep.target",
       "suspend.target",
+      "systemd-hibernate-clear.service",
       "systemd-rfkill.service",
       "systemd-rfkill.socket",
     ],

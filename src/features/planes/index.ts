@@ -25,6 +25,8 @@ export const feature = {
     "net.ipv4.conf.default.accept_source_route": "0",
     "net.ipv4.conf.default.rp_filter": "1",
     "net.ipv4.conf.default.send_redirects": "0",
+    // Services may bind to a plane's address before it is up, and keep it when the plane is made anew.
+    "net.ipv4.ip_nonlocal_bind": "1",
     "net.ipv6.conf.all.accept_ra": "0",
     "net.ipv6.conf.all.accept_redirects": "0",
     "net.ipv6.conf.default.accept_ra": "0",

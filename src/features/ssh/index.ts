@@ -1,3 +1,5 @@
+import { operatorLogin, renderedPaths } from "../../../shared/render/render.ts";
+import { seedCredentials } from "../../../shared/seed.ts";
 import { textFile, unitDropIn } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -22,17 +24,16 @@ export const feature = {
     enable: ["ssh.service"],
     mask: ["ssh.socket", "sshd-keygen.service", "sshd-vsock.socket", "sshd-unix-local.socket"],
   },
-  // sshd may bind to its plane's address before the plane is up, and keeps it when the plane is made anew.
-  sysctls: { "net.ipv4.ip_nonlocal_bind": "1" },
+  sysctls: {},
   modules: [],
   openings: [{ service: "ssh", plane: "control", protocol: "tcp", port: 22, from: ["hub", "operators"] }],
   gates: [],
 } satisfies Feature;
 
 // sshd_config(5); ListenAddress is in the included file, which the node renders.
-const sshdConfig = `Include /run/kubedos/sshd.d/*.conf
+const sshdConfig = `Include ${renderedPaths.sshdListen}
 AddressFamily inet
-HostKey /run/credentials/ssh.service/kubedos.ssh_host_ed25519_key
+HostKey /run/credentials/ssh.service/${seedCredentials.sshHostKey}
 HostKeyAlgorithms ssh-ed25519
 KexAlgorithms mlkem768x25519-sha256,sntrup761x25519-sha512,curve25519-sha256
 Ciphers chacha20-poly1305@openssh.com,aes256-gcm@openssh.com,aes128-gcm@openssh.com
@@ -44,7 +45,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin no
 PermitEmptyPasswords no
-AllowUsers kubedos
+AllowUsers ${operatorLogin}
 AuthorizedKeysFile /run/kubedos/authorized_keys/%u
 UsePAM yes
 LoginGraceTime 30

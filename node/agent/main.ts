@@ -1,0 +1,80 @@
+import { writeSync } from "node:fs";
+import { openEventLog, type EventLog } from "./events.ts";
+import { exec } from "./exec.ts";
+import { nodeName, readIdentity, type Identity } from "./identity.ts";
+import { nodePaths, type NodePaths } from "./paths.ts";
+import { needsUserspaceWireguard, renderedForUserspace, startUserspaceWireguard } from "./planes.ts";
+import { renderAll, writeRendered } from "./render.ts";
+import { runAgent } from "./run.ts";
+import { messageOf } from "./text.ts";
+
+/**
+ * The node agent.
+ *
+ *   agent render [--root DIR]   write the node's configuration and end
+ *   agent run    [--root DIR]   report and answer, with the configuration that is there
+ *   agent boot   [--root DIR]   both in one process, as kubedos-agent.service does: starting Node twice would cost a
+ *                               slow machine seconds
+ *
+ * Exit status 78 (EX_CONFIG, sysexits.h): the node cannot know who it is; starting again would not help.
+ */
+const usage = "usage: agent render|run|boot [--root DIR]\n";
+const cannotConfigure = 78;
+const flushMs = 15_000;
+
+async function main(args: readonly string[]): Promise<void> {
+  const [command = "", flag, root = "", ...rest] = args;
+  const known = command === "render" || command === "run" || command === "boot";
+  if (!known || rest.length > 0 || (flag !== undefined && (flag !== "--root" || root === ""))) {
+    writeSync(2, usage);
+    process.exit(2);
+  }
+  const paths = nodePaths(root);
+  const log = openEventLog(paths);
+  const identity = await configure(command, paths, log);
+  if (command === "render") {
+    await log.flush(flushMs);
+    return;
+  }
+  if (command === "boot") await tellReady();
+  if (renderedForUserspace(paths, identity) && root === "") await startUserspaceWireguard(identity);
+  await runAgent(paths, identity, log);
+}
+
+/** Reads who this node is and, unless it only runs, writes its configuration. A failure ends the process. */
+async function configure(command: "render" | "run" | "boot", paths: NodePaths, log: EventLog): Promise<Identity> {
+  try {
+    const identity = readIdentity(paths, process.env);
+    if (command !== "run") {
+      writeRendered(paths, renderAll(identity, await needsUserspaceWireguard(identity.container)));
+    }
+    return identity;
+  } catch (error) {
+    const message = messageOf(error);
+    // Standard error is the console: the one place where a person looks at a node that has no network.
+    writeSync(2, `kubedos: FAILED: this node cannot be configured: ${message}\n`);
+    log.emit({ type: "node.phase", node: nameOrUnknown(paths), phase: "failed", note: message });
+    await log.flush(flushMs);
+    process.exit(cannotConfigure);
+  }
+}
+
+function nameOrUnknown(paths: NodePaths): string {
+  try {
+    return nodeName(paths, process.env);
+  } catch {
+    return "unknown";
+  }
+}
+
+/** sd_notify(3): what waits for the rendered configuration may start. */
+async function tellReady(): Promise<void> {
+  if (process.env["NOTIFY_SOCKET"] !== undefined) await exec("systemd-notify", ["--ready"]);
+}
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  writeSync(2, `kubedos: the agent failed: ${messageOf(error)}\n`);
+  // Not process.exit: it would wait for a read of the control port that may never end.
+  process.exitCode = 1;
+  process.kill(process.pid, "SIGKILL");
+});

@@ -1,0 +1,47 @@
+import type { ClusterLayer, LayerNode, LayerPlane } from "../../shared/cluster-layer.ts";
+import { controlPlane, isHub, planeAddress } from "../../shared/render/peers.ts";
+import type { RenderedFile } from "../../shared/render/render.ts";
+
+const nodeExporterPort = 9100;
+const mostTimeServers = 5;
+
+/** Configuration of the services of this image that listen on, or talk over, one plane. Pure. */
+export function renderServices(layer: ClusterLayer, node: LayerNode): RenderedFile[] {
+  const files: RenderedFile[] = [];
+  function add(path: string, content: string): void {
+    files.push({ path, mode: 0o644, content });
+  }
+  add("/run/kubedos/resolv.conf", layer.underlay.dns.map((address) => `nameserver ${address}\n`).join(""));
+  if (layer.features.includes("time")) add("/run/kubedos/chrony/kubedos.conf", chrony(layer, node));
+  const observability = layer.planes.find((plane) => plane.purpose === "observability") ?? controlPlane(layer);
+  if (layer.features.includes("node-metrics")) {
+    add("/run/kubedos/node-exporter.env", nodeExporter(observability, node));
+  }
+  return files;
+}
+
+/**
+ * chrony.conf(5). Hubs serve on the control plane and follow each other; where none of them knows the time, the one
+ * with the smallest reference id leads ("orphan" mode). All others ask the hubs and listen on nothing.
+ */
+function chrony(layer: ClusterLayer, node: LayerNode): string {
+  const control = controlPlane(layer);
+  const hubs = layer.nodes.filter((other) => isHub(other) && other.name !== node.name).slice(0, mostTimeServers);
+  const servers = hubs.map((hub) => `server ${planeAddress(control, hub)} iburst minpoll 4 maxpoll 8`);
+  const role = isHub(node)
+    ? [`bindaddress ${planeAddress(control, node)}`, `allow ${control.cidr}`, "local stratum 8 orphan"]
+    : ["port 0"];
+  return `${[...servers, ...role].join("\n")}\n`;
+}
+
+/** Environment file of Debian's prometheus-node-exporter.service. Only collectors that say something in a node. */
+function nodeExporter(plane: LayerPlane, node: LayerNode): string {
+  const collectors = ["conntrack", "cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev", "pressure"];
+  const more = ["stat", "time", "timex", "uname", "vmstat"];
+  const flags = [
+    `--web.listen-address=${planeAddress(plane, node)}:${nodeExporterPort}`,
+    "--collector.disable-defaults",
+    ...[...collectors, ...more].map((name) => `--collector.${name}`),
+  ];
+  return `ARGS="${flags.join(" ")}"\n`;
+}
