@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { takeExclusive } from "../host/lease.ts";
@@ -24,11 +24,17 @@ const mountPoints = ["in", "out", "scripts", "work", "tmp", "run", "proc", "dev"
 /** Links that maintainer scripts would have made (update-alternatives). */
 const links = { "usr/bin/awk": "mawk" };
 
-export function foundryId(lock: Lock): string {
+function foundryId(lock: Lock): string {
   const hashes = lock.foundry.map((item) => item.sha256).toSorted();
   return createHash("sha256")
     .update(JSON.stringify([layoutVersion, hashes]))
     .digest("hex");
+}
+
+/** Where the foundry root of a lock is, or will be. */
+export function locateFoundry(lock: Lock, store: Store): Foundry {
+  const id = foundryId(lock);
+  return { directory: join(store.directory, "foundry", id.slice(0, 32)), id };
 }
 
 /**
@@ -36,11 +42,9 @@ export function foundryId(lock: Lock): string {
  * script runs, so this needs no root, no chroot and takes seconds.
  */
 export async function openFoundry(lock: Lock, store: Store, context: RunContext): Promise<Foundry> {
-  const id = foundryId(lock);
-  const base = join(store.directory, "foundry");
-  const directory = join(base, id.slice(0, 32));
+  const { directory, id } = locateFoundry(lock, store);
   if (existsSync(directory)) return { directory, id };
-  await mkdir(base, { recursive: true });
+  await mkdir(dirname(directory), { recursive: true });
   const lease = await takeExclusive(`${directory}.lease`, context.signal);
   const partial = `${directory}.partial`;
   try {

@@ -14,6 +14,7 @@ const commandLine = [
   "systemd.show_status=0",
   "systemd.gpt_auto=0",
   "systemd.firstboot=off",
+  "systemd.ssh_auto=no",
   "panic=30",
 ];
 

@@ -1,0 +1,28 @@
+import type { ClusterLayer } from "../../../shared/cluster-layer.ts";
+import type { Spec } from "../../spec/types.ts";
+import type { Observer } from "../observe.ts";
+
+/** What a gate works with. */
+export interface GateContext {
+  spec: Spec;
+  layer: ClusterLayer;
+  /** dm-verity root hash that was manufactured, hex. */
+  rootHash: string;
+  sealedSubstrate: boolean;
+  observer: Observer;
+}
+
+/** One thing that was checked. */
+export interface GateCheck {
+  what: string;
+  ok: boolean;
+  /** What was seen. */
+  evidence: string;
+}
+
+/** A check that must pass before the next stage. What cannot be checked is failed. */
+export interface Gate {
+  name: Spec["acceptance"]["gates"][number];
+  summary: string;
+  run(context: GateContext): Promise<GateCheck[]>;
+}

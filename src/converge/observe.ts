@@ -1,0 +1,114 @@
+import { KubedosError } from "../../shared/error.ts";
+import type { AgentRequest } from "../../shared/agent-api.ts";
+import { nodePhases, type KubedosEvent, type NodeFacts, type NodePhase } from "../../shared/events.ts";
+import { delay, nowMs } from "../host/clock.ts";
+import type { RunContext } from "../host/context.ts";
+import type { Lab, Substrate } from "../substrates/types.ts";
+
+/** What has been seen of one node. */
+export interface ObservedNode {
+  node: string;
+  phase: NodePhase;
+  note?: string;
+  facts?: NodeFacts;
+  /** Uptime in seconds at which each phase was reached, by the node's own clock. */
+  reachedSeconds: Partial<Record<NodePhase, number>>;
+}
+
+type Request = AgentRequest extends infer R ? (R extends AgentRequest ? Omit<R, "id"> : never) : never;
+
+/** Reads the nodes' event logs and asks their agents. */
+export interface Observer {
+  nodes(): ObservedNode[];
+  /** Reads what is new. */
+  poll(): Promise<void>;
+  /** Sends one request and waits for its answer. */
+  ask(node: string, request: Request, timeoutMs: number): Promise<unknown>;
+}
+
+const pollMs = 200;
+
+export function observe(substrate: Substrate, lab: Lab, context: RunContext): Observer {
+  const seen = new Map<string, ObservedNode>(
+    lab.spec.nodes.map(({ name }) => [name, { node: name, phase: "defined", reachedSeconds: {} }]),
+  );
+  const offsets = new Map<string, number>();
+  const replies = new Map<string, KubedosEvent & { type: "node.reply" }>();
+  let counter = 0;
+
+  const take = (node: ObservedNode, event: KubedosEvent) => {
+    if (event.type === "node.reply") replies.set(event.id, event);
+    if (event.type === "node.facts") node.facts = event.facts;
+    if (event.type !== "node.phase") return;
+    node.phase = event.phase;
+    node.note = event.note;
+    node.reachedSeconds[event.phase] ??= event.uptimeSeconds;
+    context.emit({ ...event, node: node.node });
+  };
+
+  const poll = async () => {
+    for (const node of seen.values()) {
+      const { events, offset } = await substrate.events(lab, node.node, offsets.get(node.node) ?? 0);
+      offsets.set(node.node, offset);
+      for (const event of events) take(node, event);
+    }
+  };
+
+  const ask = async (node: string, request: Request, timeoutMs: number) => {
+    const id = `${process.pid}-${nowMs()}-${++counter}`;
+    await substrate.request(lab, node, { ...request, id } as AgentRequest);
+    const deadline = nowMs() + timeoutMs;
+    for (;;) {
+      await poll();
+      const reply = replies.get(id);
+      if (reply?.ok === true) return reply.data;
+      if (reply !== undefined) {
+        throw new KubedosError("failed", `${node}: the agent refused \`${request.command}\`: ${reply.error ?? "no reason given"}`);
+      }
+      if (nowMs() > deadline) {
+        throw new KubedosError("failed", `${node}: no answer to \`${request.command}\` within ${timeoutMs / 1000} s`, {
+          hint: `look at its console: kubedos console ${node}`,
+        });
+      }
+      await delay(pollMs, context.signal);
+    }
+  };
+  return { nodes: () => [...seen.values()], poll, ask };
+}
+
+/**
+ * Waits until every node has reached a phase. A node that reports `failed`, or whose machine is gone, ends the wait for
+ * it; the others are waited for. Returns the nodes that did not make it, with the reason.
+ */
+export async function waitForPhase(
+  phase: NodePhase,
+  observer: Observer,
+  substrate: Substrate,
+  lab: Lab,
+  timeoutSeconds: number,
+  context: RunContext,
+): Promise<{ node: string; reason: string }[]> {
+  const goal = nodePhases.indexOf(phase);
+  const deadline = nowMs() + timeoutSeconds * 1000;
+  const lost = new Map<string, string>();
+  for (;;) {
+    await observer.poll();
+    const machines = new Map((await substrate.status(lab)).map((machine) => [machine.node, machine.state]));
+    const pending: ObservedNode[] = [];
+    for (const node of observer.nodes()) {
+      if (node.phase === "failed") lost.set(node.node, node.note ?? "the node reports a failure");
+      else if (nodePhases.indexOf(node.phase) >= goal && node.phase !== "stopped") lost.delete(node.node);
+      else if (machines.get(node.node) !== "running") lost.set(node.node, `its machine is ${machines.get(node.node) ?? "absent"}`);
+      else pending.push(node);
+    }
+    if (pending.length === 0) break;
+    if (nowMs() > deadline) {
+      for (const node of pending) {
+        lost.set(node.node, `still at phase ${node.phase} after ${timeoutSeconds} s, waiting for ${phase}`);
+      }
+      break;
+    }
+    await delay(pollMs, context.signal);
+  }
+  return [...lost].map(([node, reason]) => ({ node, reason }));
+}

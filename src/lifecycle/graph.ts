@@ -1,0 +1,116 @@
+import { createHash } from "node:crypto";
+import { KubedosError } from "../../shared/error.ts";
+import { stageOrder, type Stage, type StageInput } from "../assemble/engine.ts";
+import { locateFoundry } from "../assemble/foundry.ts";
+import { rootStage } from "../assemble/stages/root.ts";
+import { treeStage } from "../assemble/stages/tree.ts";
+import type { Tools } from "../assemble/tools.ts";
+import type { Platform } from "../features/collect.ts";
+import type { Lock } from "../lock/types.ts";
+import { writeCpio } from "../seal/cpio.ts";
+import { espStage } from "../seal/stages/esp.ts";
+import { firmwareStage } from "../seal/stages/firmware.ts";
+import { initrdStage } from "../seal/stages/initrd.ts";
+import { ukiStage } from "../seal/stages/uki.ts";
+import type { Spec, TargetName } from "../spec/types.ts";
+import type { Store } from "../store/store.ts";
+import { rawStage, targets } from "../targets/registry.ts";
+
+/** Everything a build is made from; the same inputs give the same artifacts. */
+export interface BuildInputs {
+  spec: Spec;
+  lock: Lock;
+  platform: Platform;
+  /** Files of the cluster layer by name (`cluster.json`, `nodes` …). */
+  layer: { path: string; mode: number; content: string | Uint8Array }[];
+  /** Text of node/initrd/init. */
+  init: string;
+  /** Secure Boot certificates (PEM) and the key (PEM) that signs the boot image. */
+  secureBoot: { pk: string; kek: string; db: string; dbKey: string };
+}
+
+/** The build of one spec as stages. */
+export interface BuildGraph {
+  root: Stage;
+  initrd: Stage;
+  uki: Stage;
+  sign: Stage;
+  firmware: Stage;
+  raw: Stage;
+  targets: { name: TargetName; stage: Stage; extension: string }[];
+  /** Inputs made here, to be put into the store before the stages run. */
+  blobs: Map<string, Uint8Array>;
+  goals: Stage[];
+}
+
+/** Lays the build out as stages. Pure: nothing is read, written or run. */
+export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
+  const { spec, lock, platform } = inputs;
+  const tools: Tools = { foundry: locateFoundry(lock, store), epoch: lock.epoch };
+  const blobs = new Map<string, Uint8Array>();
+  const blob = (content: string | Uint8Array): StageInput & { sha256: string } => {
+    const bytes = typeof content === "string" ? Buffer.from(content) : content;
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    blobs.set(sha256, bytes);
+    return { sha256 };
+  };
+
+  // 1. Platform: packages, features' files, units.
+  const tree = treeStage(tools, lock.platform, store);
+  const overlay = blob(overlayArchive(platform, lock.epoch));
+  const units = blob(
+    [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
+  );
+  const root = rootStage(tools, tree, overlay, units);
+  // 2. Boot image: kernel, initrd, cluster layer, signature.
+  const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
+  const layer = blob(layerArchive(inputs.layer, lock.epoch));
+  const uki = ukiStage(tools, root, initrd, layer);
+  const sign = espStage(tools, uki, blob(inputs.secureBoot.db), inputs.secureBoot.dbKey);
+  const firmware = firmwareStage(tools, {
+    pk: blob(inputs.secureBoot.pk),
+    kek: blob(inputs.secureBoot.kek),
+    db: blob(inputs.secureBoot.db),
+  });
+  // 3. Targets.
+  const raw = rawStage(root, sign);
+  const wanted = spec.targets.map((name) => ({
+    name,
+    stage: targets[name].stage({ root, esp: sign, tools, raw }),
+    extension: targets[name].extension,
+  }));
+  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware])];
+  return { root, initrd, uki, sign, firmware, raw, targets: wanted, blobs, goals };
+}
+
+/** Every stage of a graph, inputs before users. */
+export function graphStages(graph: BuildGraph): Stage[] {
+  return stageOrder(graph.goals);
+}
+
+function overlayArchive(platform: Platform, epoch: number): Uint8Array {
+  const entries = platform.files.map((file) => ({
+    path: file.path.slice(1),
+    mode: file.mode,
+    content: typeof file.content === "string" ? Buffer.from(file.content) : file.content,
+  }));
+  return writeCpio(entries, epoch, { directories: false });
+}
+
+function layerArchive(files: BuildInputs["layer"], epoch: number): Uint8Array {
+  const entries = files.map((file) => ({
+    path: `kubedos/layer/${file.path}`,
+    mode: file.mode,
+    content: typeof file.content === "string" ? Buffer.from(file.content) : file.content,
+  }));
+  return writeCpio(entries, epoch, { directories: true });
+}
+
+function kernelPackage(lock: Lock): { sha256: string } {
+  const kernels = lock.platform.filter((item) => /^linux-image-\d/.test(item.name));
+  if (kernels.length === 1) return { sha256: kernels[0]!.sha256 };
+  const found = kernels.map((item) => item.name).join(", ") || "none";
+  throw new KubedosError("spec", `the lock must hold exactly one kernel image, found: ${found}`, {
+    hint: "run `kubedos lock --update`, or remove the second kernel from platform.packages",
+  });
+}
