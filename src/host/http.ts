@@ -162,7 +162,9 @@ interface TlsOptions {
 function tlsOptions(settings: HttpSettings, url: URL): TlsOptions {
   const { caFile, certificateFile, keyFile, verify } = settings.certificatesFor(url);
   const system = caFile === undefined ? readIfThere(systemCertificates) : readFileSync(caFile, "utf8");
-  const ca = caFile !== undefined ? [system!] : [...rootCertificates, ...(system === undefined ? [] : [system])];
+  const extra = process.env["NODE_EXTRA_CA_CERTS"];
+  const added = [system, extra === undefined ? undefined : readIfThere(extra)].filter((pem) => pem !== undefined);
+  const ca = caFile === undefined ? [...rootCertificates, ...added] : added;
   return {
     ca,
     rejectUnauthorized: verify,

@@ -27,7 +27,7 @@ export function updateError(failures: readonly { base: string; output: string }[
 
 function updateHint(output: string): string {
   if (/NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|not available|Missing key/i.test(output)) {
-    return "the keys of this suite are unknown or expired here: apt-get install --only-upgrade debian-archive-keyring";
+    return "the keys of this suite are unknown or expired here: apt-get install --only-upgrade debian-archive-keyring (from Debian where the host is another system)";
   }
   if (/signature|BADSIG|not signed|clearsigned|NOSPLIT|NODATA|Bad signature/i.test(output)) {
     return "the mirror's Release file is not what Debian signed: do not use this mirror; write another in platform.mirror";

@@ -1,4 +1,4 @@
-import { access } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { KubedosError } from "../../shared/error.ts";
 import { debianArchives, type ArchiveName } from "./mirrors.ts";
 import { proxyEnvironment } from "../host/proxy.ts";
@@ -54,7 +54,7 @@ export async function readHostApt(listsDirectory: string, signal?: AbortSignal):
       file: shellValue(shell.stdout, "FILE") ?? noHostApt.credentials.file,
       directory: shellValue(shell.stdout, "DIRECTORY") ?? noHostApt.credentials.directory,
     },
-    mirrors: parseReleaseUris(uris.stdout),
+    mirrors: await expandMirrorFiles(parseReleaseUris(uris.stdout)),
   };
 }
 
@@ -105,6 +105,20 @@ export function parseReleaseUris(text: string): Record<ArchiveName, string[]> {
 const debianCodenames = new Set(
   "stretch buster bullseye bookworm trixie forky duke sid oldoldstable oldstable stable testing unstable".split(" "),
 );
+
+/** Debian's cloud images name their mirrors in files: `mirror+file:/etc/apt/mirrors/debian.list` (apt-transport-mirror(1)). */
+export async function expandMirrorFiles(found: Record<ArchiveName, string[]>): Promise<Record<ArchiveName, string[]>> {
+  const expanded: Record<ArchiveName, string[]> = { debian: [], "debian-security": [] };
+  for (const archive of debianArchives) {
+    for (const base of found[archive]) {
+      const file = /^mirror\+file:\/*(\/.*)$/.exec(base)?.[1];
+      const text = file === undefined ? base : await readFile(file, "utf8").catch(() => "");
+      const urls = text.split("\n").map((line) => withoutMethodPrefix(line.trim().split(/\s+/)[0]!));
+      expanded[archive].push(...urls.filter((url) => url !== "" && !url.startsWith("#")));
+    }
+  }
+  return expanded;
+}
 
 function withoutMethodPrefix(uri: string): string {
   return uri.replace(/^copy:/, "file:").replace(/\/+$/, "");

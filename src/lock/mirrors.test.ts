@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { run } from "../host/run.ts";
-import { parseConfigDump, parseReleaseUris, settingsToCarry } from "./host-apt.ts";
+import { expandMirrorFiles, parseConfigDump, parseReleaseUris, settingsToCarry } from "./host-apt.ts";
 import { fileUrl, resolveMirrors } from "./mirrors.ts";
 
 const noHost = { debian: [], "debian-security": [] };
@@ -84,6 +84,30 @@ test("the host's Debian archives are found among its sources by apt itself, one-
     const found = parseReleaseUris(stdout);
     expect(found.debian.toSorted()).toEqual(["http://one.example/debian", "https://two.example/mirror/debian"]);
     expect(found["debian-security"]).toEqual(["http://sec.example/debian-security"]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("mirror lists in files are read, as Debian's cloud images have them", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "kubedos-mirrors-"));
+  try {
+    const list = join(directory, "debian.list");
+    await writeFile(list, "# ours\nhttps://near.example/debian/\tpriority:1\nhttps://far.example/debian\n");
+    const source = `Types: deb\nURIs: mirror+file://${list}\nSuites: trixie\nComponents: main\n`;
+    await mkdir(join(directory, "parts"));
+    await mkdir(join(directory, "lists/partial"), { recursive: true });
+    await writeFile(join(directory, "parts", "d.sources"), source);
+    const options = ["sourcelist=/dev/null", `sourceparts=${directory}/parts`].flatMap((item) => [
+      "-o",
+      `Dir::Etc::${item}`,
+    ]);
+    const args = ["update", "--print-uris", ...options, "-o", `Dir::State::lists=${directory}/lists`];
+    const { stdout } = await run("apt-get", args);
+    expect((await expandMirrorFiles(parseReleaseUris(stdout))).debian).toEqual([
+      "https://near.example/debian",
+      "https://far.example/debian",
+    ]);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
