@@ -3,139 +3,182 @@ import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 /** Shells that a completion script can be written for. */
 export type Shell = "bash" | "zsh" | "fish";
 
-/** One node of the command tree, as far as completion needs it. */
-interface Words {
-  /** Words before it: `` for kubedos itself, `store gc` for a verb below a verb. */
-  path: string;
+interface Flag {
+  /** As written, e.g. `-q` and `--quiet`. */
+  names: string[];
   summary: string;
-  verbs: string[];
-  options: { flags: string[]; summary: string; takesValue: boolean; choices: string[] }[];
-  /** Choices of the first argument that has some. */
+  takesValue: boolean;
   choices: string[];
 }
 
+/** One node of the command tree, as far as completion needs it. */
+interface Words {
+  /** Words that lead to it: `` for kubedos itself, `store gc` for a verb below a verb. */
+  path: string;
+  summary: string;
+  verbs: string[];
+  flags: Flag[];
+  /** Choices of the arguments that have some. */
+  choices: string[];
+}
+
+const helpFlag: Flag = { names: ["-h", "--help"], summary: "show help", takesValue: false, choices: [] };
+
 /** A script that completes verbs, options and their choices, and file names elsewhere, made from the command tree. */
 export function completionScript(program: CommandUnknownOpts, shell: Shell): string {
-  const tree = collectWords(program, "", program.options.map(describeOption));
+  const tree = collectWords(program, "");
+  const globals = [...tree[0]!.flags.filter((flag) => !flag.names.includes("--version")), helpFlag];
   switch (shell) {
     case "bash":
-      return bashScript(tree);
+      return bashScript(tree, globals);
     case "zsh":
-      return `#compdef kubedos\nautoload -U +X bashcompinit && bashcompinit\n${bashScript(tree)}`;
+      return zshScript(tree, globals);
     case "fish":
       return fishScript(tree);
   }
 }
 
-function collectWords(command: CommandUnknownOpts, path: string, globals: Words["options"]): Words[] {
-  const own = path === "" ? [] : command.options.filter((option) => !option.hidden).map(describeOption);
-  const help = { flags: ["-h", "--help"], summary: "show help", takesValue: false, choices: [] };
+function collectWords(command: CommandUnknownOpts, path: string): Words[] {
   const words: Words = {
     path,
     summary: command.summary(),
     verbs: command.commands.map((child) => child.name()),
-    options: [...own, ...globals, help],
+    flags: command.options.filter((option) => !option.hidden).map(describeFlag),
     choices: command.registeredArguments.flatMap((argument) => argument.argChoices ?? []),
   };
-  const below = command.commands.flatMap((child) =>
-    collectWords(
-      child,
-      `${path} ${child.name()}`.trim(),
-      globals.filter((option) => !option.flags.includes("-V")),
-    ),
-  );
-  return [words, ...below];
+  return [words, ...command.commands.flatMap((child) => collectWords(child, `${path} ${child.name()}`.trim()))];
 }
 
-function describeOption(option: CommandUnknownOpts["options"][number]): Words["options"][number] {
+function describeFlag(option: CommandUnknownOpts["options"][number]): Flag {
   return {
-    flags: [option.short, option.long].filter((flag) => flag !== undefined),
+    names: [option.short, option.long].filter((name) => name !== undefined),
     summary: option.description,
     takesValue: option.required || option.optional,
     choices: [...(option.argChoices ?? [])],
   };
 }
 
-function bashScript(tree: readonly Words[]): string {
-  const steps = tree
-    .filter((words) => words.path !== "")
-    .map((words) => `      "${words.path}") path="${words.path}" ;;`);
-  const values = tree.flatMap((words) =>
-    words.options
-      .filter((option) => option.takesValue)
-      .flatMap((option) =>
-        option.flags.map(
-          (flag) => `    "${words.path}|${flag}") mapfile -t COMPREPLY < <(${compgen(option.choices)}); return ;;`,
-        ),
+/** Branches of a `case` that follow the words already typed down the tree. */
+function pathBranches(tree: readonly Words[]): string[] {
+  return tree.filter((words) => words.path !== "").map(({ path }) => `"${path}") line="${path}" ;;`);
+}
+
+/** Branches of a `case` over `<path>|<option>` for the options that take a value. */
+function valueBranches(tree: readonly Words[], complete: (choices: readonly string[]) => string): string[] {
+  return tree.flatMap(({ path, flags }) =>
+    flags
+      .filter((flag) => flag.takesValue)
+      .map(
+        (flag) => `${flag.names.map((name) => `"${path}|${name}"`).join("|")}) ${complete(flag.choices)}; return ;;`,
       ),
   );
-  const words = tree.map((node) => {
-    const flags = node.options.flatMap((option) => option.flags).join(" ");
-    return `    "${node.path}") flags="${flags}"; plain="${[...node.verbs, ...node.choices].join(" ")}" ;;`;
+}
+
+function lines(indent: number, texts: readonly string[]): string {
+  return texts.map((text) => `${" ".repeat(indent)}${text}\n`).join("");
+}
+
+function bashScript(tree: readonly Words[], globals: readonly Flag[]): string {
+  const files = 'compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur")';
+  const words = (list: string) => `mapfile -t COMPREPLY < <(compgen -W "${list}" -- "$cur")`;
+  const values = valueBranches(tree, (choices) => (choices.length === 0 ? files : words(choices.join(" "))));
+  const known = tree.map(({ path, flags, verbs, choices }) => {
+    const names = [...new Set([...flags, ...globals].flatMap((flag) => flag.names))];
+    return `"${path}") flags="${names.join(" ")}"; plain="${[...verbs, ...choices].join(" ")}" ;;`;
   });
   return `# Completion of kubedos for bash.
 _kubedos() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} path="" flags="" plain="" i next
+  local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD - 1]} line="" flags="" plain="" i
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
-    next="\${path:+$path }\${COMP_WORDS[i]}"
-    case "$next" in
-${steps.join("\n")}
-    esac
+    case "\${line:+$line }\${COMP_WORDS[i]}" in
+${lines(6, pathBranches(tree))}    esac
   done
-  case "$path|$prev" in
-${values.join("\n")}
-  esac
-  case "$path" in
-${words.join("\n")}
-  esac
+  case "$line|$prev" in
+${lines(4, values)}  esac
+  case "$line" in
+${lines(4, known)}  esac
   if [[ $cur == -* ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$flags" -- "$cur")
+    ${words("$flags")}
   elif [[ -n $plain ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "$plain" -- "$cur")
+    ${words("$plain")}
   else
-    compopt -o filenames 2>/dev/null
-    mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    ${files}
   fi
 }
 complete -F _kubedos kubedos ./kubedos
-`.replaceAll(/\n {2}case "\$path\|\$prev" in\n\n {2}esac/g, "");
+`;
 }
 
-function compgen(choices: readonly string[]): string {
-  return choices.length === 0 ? 'compgen -f -- "$cur"' : `compgen -W "${choices.join(" ")}" -- "$cur"`;
+function zshScript(tree: readonly Words[], globals: readonly Flag[]): string {
+  const values = valueBranches(tree, (choices) =>
+    choices.length === 0 ? "_files" : `compadd -- ${choices.join(" ")}`,
+  );
+  const known = tree.map(({ path, flags, verbs, choices }) => {
+    const names = [...new Set([...flags, ...globals].flatMap((flag) => flag.names))];
+    return `"${path}") flags=(${names.join(" ")}); plain=(${[...verbs, ...choices].join(" ")}) ;;`;
+  });
+  return `#compdef kubedos
+# Completion of kubedos for zsh.
+_kubedos() {
+  local cur=$words[CURRENT] prev=$words[CURRENT-1] line="" i
+  local -a flags plain
+  for ((i = 2; i < CURRENT; i++)); do
+    case "\${line:+$line }$words[i]" in
+${lines(6, pathBranches(tree))}    esac
+  done
+  case "$line|$prev" in
+${lines(4, values)}  esac
+  case "$line" in
+${lines(4, known)}  esac
+  if [[ $cur == -* ]]; then
+    compadd -- $flags
+  elif (( $#plain )); then
+    compadd -- $plain
+  else
+    _files
+  fi
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _kubedos "$@"
+else
+  compdef _kubedos kubedos
+fi
+`;
 }
 
 function fishScript(tree: readonly Words[]): string {
-  const lines = tree.flatMap((node) => {
-    const parts = node.path === "" ? [] : node.path.split(" ");
-    const seen = parts.map((part) => `__fish_seen_subcommand_from ${part}`);
-    const here = node.path === "" ? "__fish_use_subcommand" : seen.join("; and ");
-    const children = tree.filter((child) => child.path !== "" && parentPath(child.path) === node.path);
-    const untilChild =
-      node.path === "" || node.verbs.length === 0
-        ? here
-        : `${here}; and not __fish_seen_subcommand_from ${node.verbs.join(" ")}`;
-    const verbs = children.map((child) => {
-      const name = child.path.split(" ").at(-1)!;
-      return `complete -c kubedos -f -n '${untilChild}' -a ${name} -d ${fishQuote(child.summary)}`;
-    });
-    const choices =
-      node.choices.length === 0 ? [] : [`complete -c kubedos -f -n '${here}' -a '${node.choices.join(" ")}'`];
-    const options = node.options.map((option) => fishOption(option, here));
-    return [...verbs, ...choices, ...options];
+  const entries = tree.flatMap((node) => {
+    const here = fishCondition(node);
+    const verbs = tree
+      .filter((child) => child.path !== "" && child.path.split(" ").slice(0, -1).join(" ") === node.path)
+      .map((child) => `-f -n '${here}' -a ${child.path.split(" ").at(-1)!} -d ${fishQuote(child.summary)}`);
+    const choices = node.choices.length === 0 ? [] : [`-f -n '${here}' -a '${node.choices.join(" ")}'`];
+    // Options of kubedos itself go with every verb.
+    const where = node.path === "" ? "" : `-n '${seen(node.path)}' `;
+    const flags = (node.path === "" ? [...node.flags, helpFlag] : node.flags).map(
+      (flag) => `${where}${fishFlag(flag)}`,
+    );
+    return [...verbs, ...choices, ...flags];
   });
-  return `# Completion of kubedos for fish.\n${lines.join("\n")}\n`;
+  return `# Completion of kubedos for fish.\n${entries.map((entry) => `complete -c kubedos ${entry}\n`).join("")}`;
 }
 
-function fishOption(option: Words["options"][number], condition: string): string {
-  const flags = option.flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-  const value = option.takesValue ? (option.choices.length === 0 ? " -r" : ` -x -a '${option.choices.join(" ")}'`) : "";
-  return `complete -c kubedos -n '${condition}' ${flags.join(" ")}${value} -d ${fishQuote(option.summary)}`;
+/** True where the next word belongs to this node and to none below it. */
+function fishCondition({ path, verbs }: Words): string {
+  if (path === "") return "__fish_use_subcommand";
+  return verbs.length === 0 ? seen(path) : `${seen(path)}; and not __fish_seen_subcommand_from ${verbs.join(" ")}`;
 }
 
-function parentPath(path: string): string {
-  return path.split(" ").slice(0, -1).join(" ");
+function seen(path: string): string {
+  const words = path.split(" ").map((word) => `__fish_seen_subcommand_from ${word}`);
+  return words.join("; and ");
+}
+
+function fishFlag({ names, summary, takesValue, choices }: Flag): string {
+  const flags = names.map((name) => (name.startsWith("--") ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`));
+  const value = !takesValue ? "" : choices.length === 0 ? " -r" : ` -x -a '${choices.join(" ")}'`;
+  return `${flags.join(" ")}${value} -d ${fishQuote(summary)}`;
 }
 
 function fishQuote(text: string): string {

@@ -56,13 +56,18 @@ export function formatError(error: KubedosError, paint: Paint, verbose = false):
   const lines: string[] = [];
   const problems = sortProblems(error.problems);
   for (const problem of problems) lines.push(...formatProblem(problem, paint));
-  const place = error.at === undefined ? "" : `${formatPlace(error.at)}: `;
-  lines.push(`${paint.bold(paint.red("error:"))} ${place}${printable(error.message)}`);
+  lines.push(`${paint.bold(paint.red("error:"))} ${placeBefore(error)}${printable(error.message)}`);
   if (problems.length > 0) lines.push(`  ${count(problems.length, "problem")}`);
   if (error.hint !== undefined) lines.push(formatHint(error.hint, paint));
   if (verbose && error.cause instanceof Error)
     lines.push(paint.dim(printable(error.cause.stack ?? error.cause.message)));
   return lines.join("\n");
+}
+
+/** A message that names the file already does not get it again. */
+function placeBefore({ at, message }: KubedosError): string {
+  if (at === undefined || (at.line === undefined && message.includes(at.file))) return "";
+  return `${formatPlace(at)}: `;
 }
 
 /** By file, line and column; what has no place comes last, in its order. */

@@ -1,0 +1,93 @@
+import { InvalidArgumentError } from "@commander-js/extra-typings";
+import { exitCodes, KubedosError } from "../../../shared/error.ts";
+import { count, formatBytes } from "../format.ts";
+import { runVerb, verb } from "../verb.ts";
+
+/** `kubedos store gc|verify` */
+export function storeVerb() {
+  return verb("store", {
+    summary: "clean up or check the cache of everything fetched and built",
+    examples: [
+      ["store gc --dry-run", "what a clean-up would remove"],
+      ["store verify", "read every object again and remove damaged ones"],
+    ],
+  })
+    .addCommand(gcVerb())
+    .addCommand(verifyVerb());
+}
+
+function gcVerb() {
+  return verb("gc", {
+    summary: "remove what was not used for a while",
+    description: "Refuses to run beside a build. What is removed can be fetched or built again.",
+    examples: [
+      ["store gc", "remove what was not used for 30 days"],
+      ["store gc --older-than 0 --keep cluster.lock", "remove everything but the packages of a lock"],
+    ],
+    exits: [1, 2, 130],
+  })
+    .option("--older-than <days>", "keep what was used within this many days", parseDays, 30)
+    .option("--keep <lock...>", "keep the packages of these lock files")
+    .option("--dry-run", "remove nothing, say what would be")
+    .action(async (options, command) => {
+      await runVerb(command, async (context) => {
+        const [{ collectGarbage }, { openStore }, { cacheDirectory }, { readLock }] = await Promise.all([
+          import("../../store/gc.ts"),
+          import("../../store/store.ts"),
+          import("../../host/paths.ts"),
+          import("../../lock/file.ts"),
+        ]);
+        const keep: string[] = [];
+        for (const file of options.keep ?? []) {
+          const lock = await readLock(file);
+          if (lock === undefined) {
+            throw new KubedosError("spec", `no such lock: ${file}`, {
+              hint: "name the file that `kubedos lock` wrote",
+            });
+          }
+          keep.push(...[...lock.platform, ...lock.foundry].map((one) => one.sha256));
+        }
+        const dryRun = options.dryRun === true;
+        const store = await openStore(cacheDirectory());
+        const result = await collectGarbage(store, { olderThanDays: options.olderThan, dryRun, keep }, context);
+        const { removedObjects, removedBytes, removedActions, keptObjects, keptBytes } = result;
+        return {
+          data: { dryRun, ...result },
+          text:
+            `${dryRun ? "would remove" : "removed"} ${count(removedObjects, "object")} (${formatBytes(removedBytes)}) ` +
+            `and ${count(removedActions, "action")}; kept ${count(keptObjects, "object")} (${formatBytes(keptBytes)})`,
+        };
+      });
+    });
+}
+
+function verifyVerb() {
+  return verb("verify", {
+    summary: "read every object again and compare it with its hash",
+    description: "Damaged objects are removed and named; the next build fetches or makes them again.",
+    examples: [["store verify", "check the whole store"]],
+    exits: [1, 130],
+  }).action(async (_options, command) => {
+    await runVerb(command, async (context) => {
+      const [{ verifyAll }, { openStore }, { cacheDirectory }] = await Promise.all([
+        import("../../store/gc.ts"),
+        import("../../store/store.ts"),
+        import("../../host/paths.ts"),
+      ]);
+      const result = await verifyAll(await openStore(cacheDirectory()), context);
+      const { checked, checkedBytes, damaged } = result;
+      const found = damaged.length === 0 ? "none damaged" : `${damaged.length} damaged and removed`;
+      return {
+        data: { ...result },
+        text: `checked ${count(checked, "object")} (${formatBytes(checkedBytes)}): ${found}`,
+        status: damaged.length === 0 ? 0 : exitCodes.failed,
+      };
+    });
+  });
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (text.trim() !== "" && Number.isFinite(days) && days >= 0) return days;
+  throw new InvalidArgumentError("write a number of days, 0 or more.");
+}
