@@ -63,7 +63,10 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
       const reply = replies.get(id);
       if (reply?.ok === true) return reply.data;
       if (reply !== undefined) {
-        throw new KubedosError("failed", `${node}: the agent refused \`${request.command}\`: ${reply.error ?? "no reason given"}`);
+        throw new KubedosError(
+          "failed",
+          `${node}: the agent refused \`${request.command}\`: ${reply.error ?? "no reason given"}`,
+        );
       }
       if (nowMs() > deadline) {
         throw new KubedosError("failed", `${node}: no answer to \`${request.command}\` within ${timeoutMs / 1000} s`, {
@@ -98,7 +101,8 @@ export async function waitForPhase(
     for (const node of observer.nodes()) {
       if (node.phase === "failed") lost.set(node.node, node.note ?? "the node reports a failure");
       else if (nodePhases.indexOf(node.phase) >= goal && node.phase !== "stopped") lost.delete(node.node);
-      else if (machines.get(node.node) !== "running") lost.set(node.node, `its machine is ${machines.get(node.node) ?? "absent"}`);
+      else if (machines.get(node.node) !== "running")
+        lost.set(node.node, `its machine is ${machines.get(node.node) ?? "absent"}`);
       else pending.push(node);
     }
     if (pending.length === 0) break;

@@ -4,6 +4,6 @@
 set -eu
 mkdir /work/debs
 while read -r name object; do ln -s "/in/objects/$object" "/work/debs/$name"; done < /in/debs
-sh /scripts/unpack.sh
+perl /scripts/unpack.pl
 sh /scripts/configure.sh > /work/log 2>&1 || { tail -n 30 /work/log >&2; exit 1; }
 tar -C /work/root --sort=name --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu -cf /out/tree .

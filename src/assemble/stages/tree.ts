@@ -10,7 +10,7 @@ export function treeStage(tools: Tools, packages: readonly LockedPackage[], stor
   const objects = join(store.directory, "store/sha256");
   return {
     name: "tree",
-    version: scriptVersion(tools, "tree.sh", "unpack.sh", "unpack-one.sh", "configure.sh"),
+    version: scriptVersion(tools, "tree.sh", "unpack.pl", "configure.sh"),
     options: { packages: packages.map((item) => [basename(item.path), item.sha256]), epoch: tools.epoch },
     inputs: {},
     outputs: ["tree"],

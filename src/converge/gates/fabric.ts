@@ -12,7 +12,10 @@ export const fabricGate: Gate = {
     const probes = await Promise.all(
       layer.nodes.map(async ({ name }) => {
         try {
-          return { name, probe: (await observer.ask(name, { command: "fabric", count: pings }, timeoutMs)) as FabricProbe };
+          return {
+            name,
+            probe: (await observer.ask(name, { command: "fabric", count: pings }, timeoutMs)) as FabricProbe,
+          };
         } catch (error) {
           return { name, reason: (error as Error).message };
         }

@@ -75,7 +75,9 @@ async function scanFrom(
       if (outcome === "open") open.push(name);
       if (outcome === "open" && opening === undefined) wrong.push(`${name} is open, the spec does not open it`);
       if (outcome === "refused" && at.plane === "underlay") wrong.push(`${name} answers (refused) on the underlay`);
-      const listens = listening.get(at.node.name)?.some((item) => item.protocol === port.protocol && item.port === port.port);
+      const listens = listening
+        .get(at.node.name)
+        ?.some((item) => item.protocol === port.protocol && item.port === port.port);
       if (opening !== undefined && port.protocol === "tcp" && outcome !== "open") {
         wrong.push(`${name} (${opening.service}) is ${outcome ?? "unknown"}${listens ? "" : ", nothing listens"}`);
       }

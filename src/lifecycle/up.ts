@@ -1,0 +1,166 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ClusterLayer } from "../../shared/cluster-layer.ts";
+import { KubedosError } from "../../shared/error.ts";
+import type { Emit, EventBody } from "../../shared/events.ts";
+import { openFoundry } from "../assemble/foundry.ts";
+import { runGates } from "../converge/acceptance.ts";
+import { observe, waitForPhase } from "../converge/observe.ts";
+import { writeReport, type Report } from "../converge/report.ts";
+import { nowMs, stopwatch } from "../host/clock.ts";
+import type { RunContext } from "../host/context.ts";
+import type { SpecPaths } from "../host/paths.ts";
+import type { Store } from "../store/store.ts";
+import type { Lab, NodeSeed, Substrate } from "../substrates/types.ts";
+import { build, type BuildResult } from "./build.ts";
+import type { BuildInputs } from "./graph.ts";
+import { writeRun } from "./run-state.ts";
+import { extractTree } from "./tree.ts";
+
+/** What `up` works with. */
+export interface UpInputs {
+  build: BuildInputs;
+  layer: ClusterLayer;
+  paths: SpecPaths;
+  store: Store;
+  substrate: Substrate;
+  /** Makes one node's seed, when its machine is made. */
+  seed(node: string): NodeSeed | Promise<NodeSeed>;
+  /** Brings up the operator's own peer on the control plane. */
+  connect(lab: Lab, context: RunContext): Promise<void>;
+}
+
+export interface UpResult {
+  report: Report;
+  reportFile: string;
+}
+
+/**
+ * Spec to running, proven cluster: build, machines, planes, gates, report. Run again it goes on where it stopped: what
+ * is built is cached, a machine that runs is left alone.
+ */
+export async function up(inputs: UpInputs, context: RunContext): Promise<UpResult> {
+  const { paths, substrate, store } = inputs;
+  const { spec } = inputs.build;
+  const total = stopwatch();
+  const startedAt = new Date(nowMs()).toISOString();
+  await requireSubstrate(substrate);
+
+  // 1. Manufacture.
+  const stages: Report["stages"] = [];
+  const building = { ...context, emit: recordStages(context.emit, stages) };
+  const built = await build(inputs.build, paths, store, building);
+  const lab = await placeArtifacts(inputs, built, building);
+  await refuseOtherArtifact(substrate, lab);
+
+  // 2. Network and machines.
+  const boot = stopwatch();
+  await substrate.prepare(lab, context);
+  await writeRun(paths, {
+    spec: spec.metadata.name,
+    substrate: substrate.name,
+    rootHash: built.rootHash,
+    artifacts: lab.artifacts,
+  });
+  const observer = observe(substrate, lab, context);
+  for (const node of spec.nodes) {
+    context.signal.throwIfAborted();
+    await substrate.start(lab, node, await inputs.seed(node.name), context);
+  }
+
+  // 3. Planes: the nodes do this by themselves.
+  const lost = await waitForPhase("fabric", observer, substrate, lab, spec.acceptance.bootTimeoutSeconds, context);
+  const bootSeconds = boot();
+  await inputs.connect(lab, context);
+
+  // 4. Gates and report.
+  const gating = stopwatch();
+  const gates = await runGates(
+    { spec, layer: inputs.layer, rootHash: built.rootHash, sealedSubstrate: substrate.sealed, observer },
+    context,
+  );
+  const report: Report = {
+    format: 1,
+    cluster: spec.metadata.name,
+    substrate: substrate.name,
+    sealed: substrate.sealed,
+    startedAt,
+    passed: lost.length === 0 && gates.length > 0 && gates.every((gate) => gate.passed),
+    rootHash: built.rootHash,
+    artifacts: built.artifacts,
+    stages,
+    timings: { build: built.seconds, boot: bootSeconds, gates: gating(), total: total() },
+    nodes: observer.nodes().map((node) => ({
+      node: node.node,
+      roles: spec.nodes.find((item) => item.name === node.node)?.roles ?? [],
+      phase: node.phase,
+      reachedSeconds: node.reachedSeconds,
+      problem: lost.find((item) => item.node === node.node)?.reason,
+    })),
+    gates,
+  };
+  const reportFile = await writeReport(paths.state, report);
+  if (lost.length > 0) throw nodesLost(lost, reportFile);
+  if (!report.passed) {
+    const names = gates.filter((gate) => !gate.passed).map((gate) => gate.gate);
+    throw new KubedosError("gate", `gates not met: ${names.join(", ")}`, { hint: `the evidence is in ${reportFile}` });
+  }
+  return { report, reportFile };
+}
+
+async function requireSubstrate(substrate: Substrate): Promise<void> {
+  const missing = await substrate.missing();
+  if (missing.length === 0) return;
+  throw new KubedosError("failed", `this host cannot run ${substrate.name} machines`, {
+    hint: "`kubedos doctor` shows everything that is missing",
+    problems: missing.map(({ what, hint }) => ({ message: what, hint })),
+  });
+}
+
+/** Remembers what each stage took, for the report. */
+function recordStages(emit: Emit, stages: Report["stages"]): Emit {
+  return (event: EventBody) => {
+    if (event.type === "stage.done") stages.push({ stage: event.stage, seconds: event.seconds, cached: false });
+    if (event.type === "stage.cached") stages.push({ stage: event.stage, seconds: 0, cached: true });
+    emit(event);
+  };
+}
+
+async function placeArtifacts(inputs: UpInputs, built: BuildResult, context: RunContext): Promise<Lab> {
+  const { paths, store, substrate } = inputs;
+  const layer = join(paths.state, "layer");
+  await mkdir(layer, { recursive: true });
+  for (const file of inputs.build.layer) await writeFile(join(layer, file.path), file.content);
+  const base = { spec: inputs.build.spec, paths };
+  if (substrate.sealed) {
+    const { image, firmware } = built;
+    return { ...base, artifacts: { hash: image.sha256, image: image.path, layer, firmware } };
+  }
+  const foundry = await openFoundry(inputs.build.lock, store, context);
+  const tree = await extractTree(foundry, store, built.root, inputs.build.lock.epoch, context);
+  return { ...base, artifacts: { hash: built.root.sha256, tree, layer } };
+}
+
+/** A running machine keeps the artifact it booted; mixing versions in one cluster needs a decision. */
+async function refuseOtherArtifact(substrate: Substrate, lab: Lab): Promise<void> {
+  const machines = await substrate.status(lab);
+  const other = machines.filter(
+    (machine) =>
+      machine.state === "running" && machine.artifact !== undefined && machine.artifact !== lab.artifacts.hash,
+  );
+  if (other.length === 0) return;
+  const names = other.map((machine) => machine.node).join(", ");
+  throw new KubedosError("failed", `${names}: runs an older artifact of this cluster`, {
+    hint: "`kubedos down` first; nodes are replaced, not changed",
+  });
+}
+
+function nodesLost(lost: readonly { node: string; reason: string }[], reportFile: string): KubedosError {
+  return new KubedosError("gate", `${lost.length} node(s) did not come up`, {
+    problems: lost.map(({ node, reason }) => ({
+      message: `${node}: ${reason}`,
+      hint: `kubedos console ${node} --log shows its console`,
+    })),
+    hint: `the report is in ${reportFile}`,
+  });
+}
