@@ -48,7 +48,7 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   enter("fabric");
   await reportFacts();
   const control = controlPlane(layer);
-  keepServing(() => serveStatus(planeAddress(control, node), status), log);
+  void keepServing(() => serveStatus(planeAddress(control, node), status), log);
   for (;;) {
     await sleep(factsEveryMs);
     await reportFacts();
