@@ -47,7 +47,7 @@ test("no line makes the parser throw, and what is refused says why", () => {
   fc.assert(
     fc.property(line, (text) => {
       const parsed = parseRequest(text);
-      if (!parsed.ok) expect(parsed.error).not.toBe("");
+      expect(parsed.ok ? parsed.request.id : parsed.error).not.toBe("");
     }),
   );
 });

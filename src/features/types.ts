@@ -32,7 +32,7 @@ export interface FeatureOpening {
 export interface Feature {
   name: FeatureName;
   summary: string;
-  /** Features that this one cannot work without. */
+  /** Features that this one cannot work without; spec/feature-needs.ts has them all. */
   needs: readonly FeatureName[];
   packages(spec: Spec): string[];
   files(spec: Spec, assets: Assets): ImageFile[];

@@ -1,4 +1,5 @@
 import { agentHttpPort } from "../../../shared/agent-api.ts";
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile, unitFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -6,7 +7,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "agent",
   summary: "node agent: renders the node's configuration, reports phases and facts, answers gates",
-  needs: ["base"],
+  needs: featureNeeds.agent,
   packages: () => ["fping", "nodejs"],
   files: (_spec, assets) => [
     textFile("/usr/lib/kubedos/agent.cjs", assets("dist/agent.cjs")),

@@ -1,3 +1,4 @@
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -5,7 +6,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "base",
   summary: "Debian with systemd, udev, networking tools and the parts for a TPM-bound state partition",
-  needs: [],
+  needs: featureNeeds.base,
   packages: () => [
     "dbus",
     "dmsetup",

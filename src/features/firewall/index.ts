@@ -1,3 +1,4 @@
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { unitFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -8,7 +9,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "firewall",
   summary: "nftables: default deny on every interface, openings bound to planes",
-  needs: ["base", "agent"],
+  needs: featureNeeds.firewall,
   packages: () => ["nftables"],
   files: (_spec, assets) => [unitFile(assets, "kubedos-firewall.service")],
   units: { enable: ["kubedos-firewall.service"], mask: ["nftables.service"] },

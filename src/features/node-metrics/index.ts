@@ -1,3 +1,4 @@
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { unitDropIn } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -8,7 +9,7 @@ export const nodeExporterPort = 9100;
 export const feature = {
   name: "node-metrics",
   summary: "Prometheus node exporter on the observability plane",
-  needs: ["base", "planes", "firewall"],
+  needs: featureNeeds["node-metrics"],
   packages: () => ["prometheus-node-exporter"],
   files: (_spec, assets) => [unitDropIn(assets, "prometheus-node-exporter.service")],
   units: { enable: ["prometheus-node-exporter.service"], mask: [] },

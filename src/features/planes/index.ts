@@ -1,3 +1,4 @@
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { unitDropIn, unitFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -9,7 +10,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "planes",
   summary: "WireGuard planes between all nodes, up before anything else",
-  needs: ["base", "agent"],
+  needs: featureNeeds.planes,
   packages: () => ["wireguard-tools"],
   files: (_spec, assets) => [
     unitDropIn(assets, "systemd-networkd.service"),

@@ -1,5 +1,6 @@
 import { operatorLogin, renderedPaths } from "../../../shared/render/render.ts";
 import { seedCredentials } from "../../../shared/seed.ts";
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile, unitDropIn } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -10,7 +11,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "ssh",
   summary: "sshd on the control plane: keys only, host key from the seed, operators from the spec",
-  needs: ["base", "planes", "firewall"],
+  needs: featureNeeds.ssh,
   packages: () => ["openssh-server", "sudo"],
   files: (_spec, assets) => [
     textFile("/etc/ssh/sshd_config", sshdConfig),

@@ -1,3 +1,4 @@
+import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile, unitDropIn } from "../files.ts";
 import type { Feature } from "../types.ts";
 
@@ -8,7 +9,7 @@ import type { Feature } from "../types.ts";
 export const feature = {
   name: "time",
   summary: "chrony: hubs serve the time on the control plane, the other nodes follow them",
-  needs: ["base", "planes", "firewall"],
+  needs: featureNeeds.time,
   packages: () => ["chrony"],
   files: (_spec, assets) => [textFile("/etc/chrony/chrony.conf", chronyConfig), unitDropIn(assets, "chrony.service")],
   units: { enable: ["chrony.service"], mask: ["chrony-wait.service", "chronyd-restricted.service"] },
