@@ -73,8 +73,8 @@ test("two sources of one path are an error that names both", () => {
 });
 
 test("a feature without what it needs is an error", () => {
-  expect(problemsOf(() => outlinePlatform(fakeSpec({ features: ["base", "ssh", "firewall", "agent"] })))).toEqual([
-    "feature ssh needs feature planes",
+  expect(problemsOf(() => outlinePlatform(fakeSpec({ features: ["base", "kernel", "planes", "ssh"] })))).toEqual([
+    "feature ssh needs feature firewall",
   ]);
 });
 
