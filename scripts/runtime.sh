@@ -106,14 +106,15 @@ cat >"$work/root/bin/node" <<'EOF'
 #!/bin/sh
 here=$(dirname -- "$(dirname -- "$(readlink -f -- "$0")")")
 exec 8<"$here/usr/share/nodejs"
-KUBEDOS_NODE="$here/bin/node" exec "$here/usr/lib64/ld-linux-x86-64.so.2" --library-path "$here/usr/lib/x86_64-linux-gnu" \
+exec "$here/usr/lib64/ld-linux-x86-64.so.2" --library-path "$here/usr/lib/x86_64-linux-gnu" \
   "$here/usr/bin/node" --require "$here/own-path.cjs" "$@"
 EOF
 cat >"$work/root/own-path.cjs" <<'EOF'
 // Run through its own ld.so, node takes that for its path; what starts node again must go through the wrapper.
-process.execPath = process.argv[0] = process.env.KUBEDOS_NODE;
-process.env.PATH = `${require("node:path").dirname(process.execPath)}:${process.env.PATH ?? "/usr/bin:/bin"}`;
-delete process.env.KUBEDOS_NODE;
+const bin = `${__dirname}/bin`;
+process.execPath = process.argv[0] = `${bin}/node`;
+const path = process.env.PATH ?? "/usr/bin:/bin";
+if (!path.startsWith(`${bin}:`)) process.env.PATH = `${bin}:${path}`;
 EOF
 chmod 755 "$work/root/bin/node"
 cp "$work/packages" "$work/root/packages.sha256"
