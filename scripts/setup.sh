@@ -5,7 +5,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 # Building: signatures of the archive, user namespaces. Lab: machines, networks, the way in.
-lab='apt ca-certificates debian-archive-keyring gpgv uidmap util-linux iproute2 nftables openssh-client
+lab='apt ca-certificates debian-archive-keyring gpgv uidmap util-linux mount iproute2 nftables openssh-client
   wireguard-tools wireguard-go qemu-system-x86 qemu-utils ovmf swtpm systemd-container'
 # What the tests compare with or build their own small archives from.
 tests='apt-utils dpkg-dev gpg gpg-agent openssl signify-openbsd curl fping procps'

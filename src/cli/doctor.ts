@@ -24,6 +24,7 @@ const commands: readonly { purpose: Purpose; command: string; package: string }[
   { purpose: "lock", command: "gpgv", package: "gpgv" },
   { purpose: "build", command: "dpkg-deb", package: "dpkg" },
   { purpose: "build", command: "unshare", package: "util-linux" },
+  { purpose: "build", command: "mount", package: "mount" },
   { purpose: "qemu", command: "qemu-system-x86_64", package: "qemu-system-x86" },
   { purpose: "qemu", command: "qemu-img", package: "qemu-utils" },
   { purpose: "qemu", command: "swtpm", package: "swtpm" },
