@@ -62,8 +62,11 @@ export interface Substrate {
   request(lab: Pick<Lab, "paths">, node: string, request: AgentRequest): Promise<void>;
   /** Path of the serial console's log. */
   consoleLog(paths: SpecPaths, node: string): string;
-  /** Command that attaches the terminal to the node's console. */
-  consoleCommand(paths: SpecPaths, node: string): { command: string; args: string[] };
+  /** How to attach a terminal to the node's console: a socket with its bytes, or a command that takes the terminal. */
+  consoleAttachment(
+    paths: SpecPaths,
+    node: string,
+  ): Promise<{ socket: string } | { command: string; args: string[] }>;
   /** Stops one machine (graceful first, then by force) and keeps its state. */
   stop(lab: Pick<Lab, "paths" | "spec">, node: string, context: RunContext): Promise<void>;
   /** Removes machines, network and state that `prepare` and `start` made, and nothing else. */

@@ -1,6 +1,6 @@
 import type { ListeningSocket, ScanResult, ScanTarget } from "../../../shared/agent-api.ts";
 import type { ClusterLayer, LayerNode, LayerOpening } from "../../../shared/cluster-layer.ts";
-import { planeAddress } from "../../fabric/addresses.ts";
+import { planeAddress } from "../../../shared/render/peers.ts";
 import type { Gate, GateCheck, GateContext } from "./types.ts";
 
 const listenTimeoutMs = 30_000;
@@ -53,7 +53,7 @@ async function scanFrom(
 ): Promise<GateCheck[]> {
   const interfaces = targets.flatMap((node) => [
     { node, plane: "underlay", address: node.underlay },
-    ...layer.planes.map((plane) => ({ node, plane: plane.name, address: planeAddress(plane.cidr, node.index) })),
+    ...layer.planes.map((plane) => ({ node, plane: plane.name, address: planeAddress(plane, node) })),
   ]);
   const wanted = interfaces.flatMap((at) => ports.map((port) => ({ at, target: { ...port, address: at.address } })));
   const results = (await observer.ask(

@@ -1,0 +1,126 @@
+import { spawn } from "node:child_process";
+import { mkdir, open, readFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { dirname } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { delay, nowMs } from "./clock.ts";
+import { cleanEnvironment, formatCommand } from "./run.ts";
+
+/**
+ * A process that outlives kubedos. A pid alone may belong to somebody else by now: the process is known by its pid
+ * together with its start time (clock ticks since boot; proc(5), /proc/pid/stat field 22).
+ */
+export interface Daemon {
+  pid: number;
+  startTime: string;
+}
+
+const killPollMs = 50;
+
+/** Starts a process in a session of its own, with its output appended to a log file. */
+export async function startDaemon(
+  command: string,
+  args: readonly string[],
+  options: { log: string; cwd?: string; env?: Record<string, string> },
+): Promise<Daemon> {
+  await mkdir(dirname(options.log), { recursive: true });
+  const log = await open(options.log, "a", 0o600);
+  try {
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: options.env ?? cleanEnvironment(),
+      detached: true,
+      stdio: ["ignore", log.fd, log.fd],
+    });
+    const pid = await new Promise<number>((resolve, reject) => {
+      child.once("error", (cause) =>
+        reject(
+          new KubedosError("failed", `cannot start: ${formatCommand(command, args)}`, {
+            cause,
+            hint: "run `kubedos doctor` to see which packages are missing",
+          }),
+        ),
+      );
+      child.once("spawn", () => resolve(child.pid!));
+    });
+    child.unref();
+    const startTime = await startTimeOf(pid);
+    if (startTime === undefined) throw await endedAtOnce(command, args, options.log);
+    return { pid, startTime };
+  } finally {
+    await log.close();
+  }
+}
+
+/** Whether that very process still runs (a zombie does not). */
+export async function isRunning(daemon: Daemon | undefined): Promise<boolean> {
+  return daemon !== undefined && (await startTimeOf(daemon.pid)) === daemon.startTime;
+}
+
+/** Ends that very process and its session: SIGTERM, then SIGKILL after `graceMs`. Nothing if it has ended. */
+export async function endDaemon(daemon: Daemon | undefined, graceMs: number, first: NodeJS.Signals = "SIGTERM"): Promise<void> {
+  if (daemon === undefined || !(await isRunning(daemon))) return;
+  signalGroup(daemon.pid, first);
+  const deadline = nowMs() + graceMs;
+  while (await isRunning(daemon)) {
+    if (nowMs() > deadline) signalGroup(daemon.pid, "SIGKILL");
+    if (nowMs() > deadline + 10_000) {
+      throw new KubedosError("failed", `process ${daemon.pid} does not end, not even by SIGKILL`);
+    }
+    await delay(killPollMs);
+  }
+}
+
+/** Last lines of a daemon's log, for its errors. */
+export async function logTail(file: string, lines = 15): Promise<string> {
+  const text = await readFile(file, "utf8").catch(() => "");
+  return text.trimEnd().split("\n").slice(-lines).join("\n");
+}
+
+const sockets = new Map<string, Socket>();
+
+/**
+ * Writes one line to a unix socket. The connection stays open for further lines and does not keep the process alive.
+ *
+ * @throws KubedosError when nobody listens
+ */
+export async function sendLine(socketPath: string, line: string): Promise<void> {
+  let socket = sockets.get(socketPath);
+  if (socket === undefined || socket.destroyed) {
+    socket = connect(socketPath);
+    sockets.set(socketPath, socket);
+    const opened = socket;
+    await new Promise<void>((resolve, reject) => {
+      opened.once("connect", resolve);
+      opened.once("error", (cause) =>
+        reject(new KubedosError("failed", `nobody listens on ${socketPath}`, { cause, hint: "is the machine running?" })),
+      );
+    });
+    opened.on("error", () => opened.destroy());
+    opened.resume();
+    opened.unref();
+  }
+  const target = socket;
+  await new Promise<void>((resolve, reject) => {
+    target.write(`${line}\n`, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+async function startTimeOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  if (stat === undefined) return undefined;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // it has just ended
+  }
+}
+
+async function endedAtOnce(command: string, args: readonly string[], log: string): Promise<KubedosError> {
+  return new KubedosError("failed", `${formatCommand(command, args)}\n  ended at once\n${await logTail(log)}`);
+}

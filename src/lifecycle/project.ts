@@ -1,0 +1,96 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ClusterLayer } from "../../shared/cluster-layer.ts";
+import { KubedosError } from "../../shared/error.ts";
+import { foundryPackages } from "../assemble/foundry-packages.ts";
+import { clusterLayer, layerFiles } from "../fabric/layer.ts";
+import { collectPlatform, outlinePlatform, type Platform } from "../features/collect.ts";
+import type { RunContext } from "../host/context.ts";
+import { cacheDirectory, specPaths, type SpecPaths } from "../host/paths.ts";
+import { projectRoot, readProjectFile } from "../host/project.ts";
+import { readLock, writeLock } from "../lock/file.ts";
+import { createLock, lockMatches } from "../lock/lock.ts";
+import type { Lock } from "../lock/types.ts";
+import { loadSpec } from "../spec/load.ts";
+import type { Spec } from "../spec/types.ts";
+import { openStore, type Store } from "../store/store.ts";
+import { openOrCreateVault, type Vault, type VaultOptions } from "../vault/access.ts";
+import type { BuildInputs } from "./graph.ts";
+
+/** One spec with everything that belongs to it, opened. */
+export interface Project {
+  spec: Spec;
+  paths: SpecPaths;
+  platform: Platform;
+  lock: Lock;
+  vault: Vault;
+  layer: ClusterLayer;
+  store: Store;
+  build: BuildInputs;
+}
+
+export interface ProjectOptions {
+  vault: VaultOptions;
+  /** Make what is missing (vault, lock) instead of saying so. */
+  create: boolean;
+  /** Changes from the command line. */
+  override?: (spec: Spec) => Spec;
+}
+
+/** What a lock for this spec must hold. */
+export function lockRequest(spec: Spec) {
+  return {
+    suite: spec.platform.suite,
+    profile: spec.platform.repository.profile,
+    mirror: spec.platform.mirror,
+    platform: outlinePlatform(spec).packages,
+    foundry: [...foundryPackages].toSorted(),
+  };
+}
+
+/** Opens spec, vault, lock and store, and lays out what a build is made from. */
+export async function openProject(specFile: string, options: ProjectOptions, context: RunContext): Promise<Project> {
+  const paths = specPaths(specFile);
+  const written = await loadSpec(specFile);
+  const spec = options.override?.(written) ?? written;
+  const platform = collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8"));
+  const vault = await openOrCreateVault(paths.vault, spec, { ...options.vault, create: options.create }, context);
+  const store = await openStore(cacheDirectory());
+  const lock = await openLock(spec, paths, options.create, context);
+  const layer = clusterLayer(spec, vault, platform);
+  const build: BuildInputs = {
+    spec,
+    lock,
+    platform,
+    layer: layerFiles(layer, vault),
+    init: await readProjectFile("node/initrd/init"),
+    secureBoot: {
+      pk: vault.secureBoot.pk.certificate,
+      kek: vault.secureBoot.kek.certificate,
+      db: vault.secureBoot.db.certificate,
+      dbKey: vault.secureBoot.db.key,
+    },
+  };
+  return { spec, paths, platform, lock, vault, layer, store, build };
+}
+
+async function openLock(spec: Spec, paths: SpecPaths, create: boolean, context: RunContext): Promise<Lock> {
+  const request = lockRequest(spec);
+  const lock = await readLock(paths.lock);
+  if (lock === undefined && create) {
+    const made = await createLock(request, context);
+    await writeLock(paths.lock, made);
+    context.emit({ type: "log", level: "info", message: `locked ${made.platform.length} packages in ${paths.lock}` });
+    return made;
+  }
+  if (lock === undefined) {
+    throw new KubedosError("spec", `there is no lock: ${paths.lock}`, { hint: "run `kubedos lock` first" });
+  }
+  const match = lockMatches(lock, request);
+  if (match.matches) return lock;
+  const changes = [...match.added.map((name) => `+${name}`), ...match.removed.map((name) => `-${name}`)];
+  throw new KubedosError("spec", `the lock is not of this spec: ${changes.join(" ") || "other suites"}`, {
+    at: { file: paths.lock },
+    hint: "run `kubedos lock --update`; a build never resolves anything",
+  });
+}
