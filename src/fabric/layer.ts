@@ -1,0 +1,103 @@
+import { layerFormat, type ClusterLayer, type LayerNode, type LayerOpening } from "../../shared/cluster-layer.ts";
+import { KubedosError } from "../../shared/error.ts";
+import type { FeatureOpening } from "../features/types.ts";
+import type { Spec } from "../spec/types.ts";
+import { deriveSsh, deriveWireguard } from "../vault/derive.ts";
+import { sshPublicKey } from "../vault/openssh.ts";
+import { signifyPublicKey } from "../vault/signify.ts";
+import type { Vault } from "../vault/types.ts";
+import { assertFoundry, clusterId, nodeOwner, operatorAccess } from "./keys.ts";
+
+/** What the platform's features bring to the cluster layer. */
+export interface LayerParts {
+  openings: readonly FeatureOpening[];
+  /** Kernel settings that depend on the spec and are not part of the image. */
+  sysctls?: Readonly<Record<string, string>>;
+}
+
+/** A file of the cluster layer, relative to `/run/kubedos/layer/`. */
+export interface LayerFile {
+  path: string;
+  mode: number;
+  content: string;
+}
+
+/**
+ * The cluster layer of a spec: public keys of all nodes and operators, addresses, planes and policy. Pure: the same
+ * spec and vault give the same layer. Four key derivations a node.
+ *
+ * @throws KubedosError (code `spec`) when the vault is another foundry's or an opening names a plane that is not there
+ */
+export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): ClusterLayer {
+  assertFoundry(spec, vault);
+  return {
+    format: layerFormat,
+    cluster: spec.metadata.name,
+    clusterId: clusterId(vault, spec.metadata.name),
+    underlay: { ...spec.underlay },
+    planes: spec.planes.map((plane) => ({ ...plane })),
+    nodes: spec.nodes.map((node) => layerNode(spec, vault, node)),
+    operators: spec.trust.operators.map(({ name }) => {
+      const { plane, address, wireguard, sshPublicKey: sshKey } = operatorAccess(spec, vault, name);
+      return { name, plane, address, publicKey: wireguard.publicKey, sshKey };
+    }),
+    openings: layerOpenings(spec, parts.openings),
+    features: [...spec.platform.features].sort(),
+    sysctls: { ...parts.sysctls },
+  };
+}
+
+/** The layer as files: what the initrd's cpio and nspawn's layer directory hold. None of them is secret. */
+export function layerFiles(layer: ClusterLayer, foundryPublicKey: Uint8Array): LayerFile[] {
+  const files = {
+    "cluster.json": `${JSON.stringify(withSortedKeys(layer))}\n`,
+    "cluster-id": `${layer.clusterId}\n`,
+    "foundry.pub": signifyPublicKey(foundryPublicKey),
+    nodes: layer.nodes.map((node) => `${node.name} ${node.generation}\n`).join(""),
+  };
+  return Object.entries(files).map(([path, content]) => ({ path, mode: 0o644, content }));
+}
+
+function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number]): LayerNode {
+  const owner = nodeOwner(spec, node);
+  return {
+    name: node.name,
+    index: node.index,
+    roles: [...node.roles],
+    underlay: node.underlay,
+    generation: node.generation,
+    keys: spec.planes.map((plane) => deriveWireguard(vault.foundrySecret, owner, plane.name).publicKey),
+    hostKey: sshPublicKey(deriveSsh(vault.foundrySecret, owner).publicKey),
+  };
+}
+
+/** Features name a purpose, which means every plane of that purpose; the spec's own openings name a plane. */
+function layerOpenings(spec: Spec, fromFeatures: readonly FeatureOpening[]): LayerOpening[] {
+  const openings: LayerOpening[] = fromFeatures.flatMap((opening) => {
+    if (opening.plane === "underlay") return [{ ...opening }];
+    const planes = spec.planes.filter((plane) => plane.purpose === opening.plane);
+    if (planes.length === 0) {
+      throw new KubedosError("spec", `${opening.service} is served on the ${opening.plane} plane, which is not there`, {
+        hint: `add a plane with \`purpose: ${opening.plane}\`, or leave out the feature that serves ${opening.service}`,
+      });
+    }
+    return planes.map((plane) => ({ ...opening, plane: plane.name }));
+  });
+  for (const opening of spec.policy.openings) {
+    if (opening.plane !== "underlay" && !spec.planes.some((plane) => plane.name === opening.plane)) {
+      throw new KubedosError("spec", `policy opens ${opening.service} on the unknown plane ${opening.plane}`);
+    }
+    openings.push({ ...opening });
+  }
+  const keyed = openings.map((opening) => [JSON.stringify(withSortedKeys(opening)), opening] as const);
+  const sorted = [...new Map(keyed)].sort(([a], [b]) => (a < b ? -1 : 1));
+  return sorted.map(([, opening]) => opening);
+}
+
+/** Keys in code-unit order at every depth, so that the bytes do not depend on how an object was put together. */
+function withSortedKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withSortedKeys);
+  if (value === null || typeof value !== "object") return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, inner]) => [key, withSortedKeys(inner)]));
+}
