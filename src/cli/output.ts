@@ -57,7 +57,7 @@ export function formatError(error: KubedosError, paint: Paint, verbose = false):
   const problems = sortProblems(error.problems);
   for (const problem of problems) lines.push(...formatProblem(problem, paint));
   lines.push(`${paint.bold(paint.red("error:"))} ${placeBefore(error)}${printable(error.message)}`);
-  if (problems.length > 0) lines.push(`  ${count(problems.length, "problem")}`);
+  if (problems.length > 0 && !/\bproblems?\b/.test(error.message)) lines.push(`  ${count(problems.length, "problem")}`);
   if (error.hint !== undefined) lines.push(formatHint(error.hint, paint));
   if (verbose && error.cause instanceof Error)
     lines.push(paint.dim(printable(error.cause.stack ?? error.cause.message)));

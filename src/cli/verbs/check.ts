@@ -1,0 +1,30 @@
+import { count } from "../format.ts";
+import { defaultSpecFile } from "../options.ts";
+import { runVerb, verb } from "../verb.ts";
+
+/** `kubedos check [spec]` */
+export function checkVerb() {
+  return verb("check", {
+    summary: "check a spec and show all its problems at once",
+    description:
+      "Each problem comes with its place, what is wrong and what to write instead. Needs no network and no vault.",
+    examples: [
+      ["check", `check ${defaultSpecFile}`],
+      ["check lab.yaml --json", "the same as data: `error.problems` of the result"],
+    ],
+    exits: [2, 130],
+  })
+    .argument("[spec]", "spec file", defaultSpecFile)
+    .action(async (file, _options, command) => {
+      await runVerb(command, async () => {
+        const { loadSpec } = await import("../../spec/load.ts");
+        const spec = await loadSpec(file);
+        const { name } = spec.metadata;
+        const planes = spec.planes.map((plane) => plane.name);
+        return {
+          data: { spec: file, cluster: name, nodes: spec.nodes.length, planes, features: spec.platform.features },
+          text: `${file}: cluster ${name} is fine: ${count(spec.nodes.length, "node")}, ${count(planes.length, "plane")}, substrate ${spec.substrate.name}`,
+        };
+      });
+    });
+}

@@ -1,0 +1,103 @@
+import { KubedosError } from "../../../shared/error.ts";
+import { count, formatBytes } from "../format.ts";
+import { darksiteOption, defaultSpecFile, repoModeOption, repoProfileOption, withOverrides } from "../options.ts";
+import { runVerb, verb } from "../verb.ts";
+import type { Lock, LockedPackage } from "../../lock/types.ts";
+
+/** `kubedos lock [spec]` */
+export function lockVerb() {
+  return verb("lock", {
+    summary: "pin every input of a spec by hash",
+    description:
+      "Resolves the packages of the platform and of the build tools with apt in a private root and writes them beside the\n" +
+      "spec, `lab.lock` for `lab.yaml`. A lock that is there stays as it is unless --update is given.",
+    examples: [
+      ["lock lab.yaml", "write lab.lock, or see whether it still fits the spec"],
+      ["lock lab.yaml --update", "move to the archive's newest packages and show what changed"],
+      ["lock lab.yaml --update --dry-run", "only show what would change"],
+    ],
+    exits: [1, 2, 4, 130],
+  })
+    .argument("[spec]", "spec file", defaultSpecFile)
+    .option("--update", "resolve anew although there is a lock")
+    .option("--dry-run", "write nothing, say what would change")
+    .addOption(repoModeOption())
+    .addOption(repoProfileOption())
+    .addOption(darksiteOption())
+    .action(async (file, options, command) => {
+      await runVerb(command, async (context) => {
+        const [
+          { loadSpec },
+          { readLock, writeLock },
+          { createLock, lockMatches },
+          diffing,
+          { lockRequest },
+          { specPaths },
+        ] = await Promise.all([
+          import("../../spec/load.ts"),
+          import("../../lock/file.ts"),
+          import("../../lock/lock.ts"),
+          import("../../lock/diff.ts"),
+          import("../../lifecycle/project.ts"),
+          import("../../host/paths.ts"),
+        ]);
+        const request = lockRequest(withOverrides(await loadSpec(file), options));
+        const path = specPaths(file).lock;
+        const dryRun = options.dryRun === true;
+
+        // 1. A lock that fits stays
+        const old = await readLock(path);
+        if (old !== undefined && options.update !== true) {
+          const { matches, added, removed, suites } = lockMatches(old, request);
+          if (matches) return { data: summary(path, old, "kept"), text: `${path} fits the spec: ${describe(old)}` };
+          const names = [...added.map((name) => `+${name}`), ...removed.map((name) => `-${name}`)];
+          throw new KubedosError(
+            "spec",
+            `the spec asks for something else than the lock: ${names.join(" ") || "other suites"}`,
+            {
+              at: { file: path },
+              hint: `run \`kubedos lock ${file} --update\`${suites ? "" : "; the suites differ too"}`,
+            },
+          );
+        }
+
+        // 2. Resolve, compare, write
+        const lock = await createLock(request, context);
+        if (old === undefined) {
+          if (!dryRun) await writeLock(path, lock);
+          return {
+            data: summary(path, lock, dryRun ? "not written" : "written"),
+            text: `${dryRun ? "would write" : "wrote"} ${path}: ${describe(lock)}`,
+          };
+        }
+        const diff = diffing.diffLocks(old, lock);
+        const same = diffing.isSameLock(diff);
+        if (!same && !dryRun) await writeLock(path, lock);
+        return {
+          data: { ...summary(path, lock, same ? "kept" : dryRun ? "not written" : "written"), diff },
+          text: `${diffing.formatLockDiff(diff)}${same ? "kept" : dryRun ? "would write" : "wrote"} ${path}: ${describe(lock)}`,
+        };
+      });
+    });
+}
+
+function summary(path: string, lock: Lock, outcome: "kept" | "written" | "not written"): Record<string, unknown> {
+  return {
+    lock: path,
+    outcome,
+    epoch: lock.epoch,
+    platform: { packages: lock.platform.length, sizeBytes: totalBytes(lock.platform) },
+    foundry: { packages: lock.foundry.length, sizeBytes: totalBytes(lock.foundry) },
+  };
+}
+
+function describe(lock: Lock): string {
+  const part = (name: string, list: readonly LockedPackage[]) =>
+    `${name} ${count(list.length, "package")} (${formatBytes(totalBytes(list))})`;
+  const date = new Date(lock.epoch * 1000).toISOString().slice(0, 10);
+  return `${part("platform", lock.platform)}, ${part("foundry", lock.foundry)}, archive of ${date}`;
+}
+
+function totalBytes(list: readonly LockedPackage[]): number {
+  return list.reduce((sum, one) => sum + one.sizeBytes, 0);
+}
