@@ -1,6 +1,7 @@
-import { writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { openEventLog, type EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
+import { uptimeSeconds, verityRootHash } from "./facts.ts";
 import { nodeName, readIdentity, type Identity } from "./identity.ts";
 import { nodePaths, type NodePaths } from "./paths.ts";
 import { needsUserspaceWireguard, renderedForUserspace, startUserspaceWireguard } from "./planes.ts";
@@ -45,17 +46,34 @@ async function main(args: readonly string[]): Promise<void> {
 async function configure(command: "render" | "run" | "boot", paths: NodePaths, log: EventLog): Promise<Identity> {
   try {
     const identity = readIdentity(paths, process.env);
+    if (command === "boot" && !identity.container && verityRootHash(paths) !== undefined) {
+      // The initrd cannot speak for itself: that the agent runs from a mapped root is its message.
+      const uptime = uptimeSeconds(paths, false);
+      log.emit({ type: "node.phase", node: identity.node.name, phase: "sealed", uptimeSeconds: uptime });
+    }
     if (command !== "run") {
       writeRendered(paths, renderAll(identity, await needsUserspaceWireguard(identity.container)));
     }
     return identity;
   } catch (error) {
     const message = messageOf(error);
-    // Standard error is the console: the one place where a person looks at a node that has no network.
-    writeSync(2, `kubedos: FAILED: this node cannot be configured: ${message}\n`);
+    const text = `kubedos: FAILED: this node cannot be configured: ${message}\n`;
+    writeSync(2, text);
+    writeConsole(paths, text);
     log.emit({ type: "node.phase", node: nameOrUnknown(paths), phase: "failed", note: message });
     await log.flush(flushMs);
     process.exit(cannotConfigure);
+  }
+}
+
+/** The console is the one place where a person looks at a node that has no network. */
+function writeConsole(paths: NodePaths, text: string): void {
+  try {
+    const console = openSync(paths.at("/dev/console"), constants.O_WRONLY | constants.O_NOCTTY);
+    writeSync(console, `\r\n${text}`);
+    closeSync(console);
+  } catch {
+    // there is none
   }
 }
 

@@ -127,11 +127,13 @@ test.each([
   "%s: says so on the console and in an event, and does not ask to be started again",
   async (_what, name, message, damage) => {
     node.write("/run/credentials/@system/kubedos.node", name);
+    node.write("/dev/console", "");
     damage?.(node);
     const { status, stderr, events } = await render();
     expect(status).toBe(78);
     expect(stderr).toMatch(/^kubedos: FAILED: /);
     expect(stderr).toMatch(message);
+    expect(read("/dev/console")).toBe(`\r\n${stderr}`);
     expect(events).toMatchObject([
       { type: "node.phase", phase: "failed", note: expect.stringMatching(message) as string },
     ]);
