@@ -20,6 +20,8 @@ try {
     bundle: true,
     splitting: true,
     platform: "node",
+    // ES modules where a package has both: named exports of CommonJS are lost in dynamic imports.
+    mainFields: ["module", "main"],
     target: "node20",
     format: "esm",
     outExtension: { ".js": ".mjs" },

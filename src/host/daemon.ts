@@ -58,7 +58,11 @@ export async function isRunning(daemon: Daemon | undefined): Promise<boolean> {
 }
 
 /** Ends that very process and its session: SIGTERM, then SIGKILL after `graceMs`. Nothing if it has ended. */
-export async function endDaemon(daemon: Daemon | undefined, graceMs: number, first: NodeJS.Signals = "SIGTERM"): Promise<void> {
+export async function endDaemon(
+  daemon: Daemon | undefined,
+  graceMs: number,
+  first: NodeJS.Signals = "SIGTERM",
+): Promise<void> {
   if (daemon === undefined || !(await isRunning(daemon))) return;
   signalGroup(daemon.pid, first);
   const deadline = nowMs() + graceMs;
@@ -93,7 +97,9 @@ export async function sendLine(socketPath: string, line: string): Promise<void> 
     await new Promise<void>((resolve, reject) => {
       opened.once("connect", resolve);
       opened.once("error", (cause) =>
-        reject(new KubedosError("failed", `nobody listens on ${socketPath}`, { cause, hint: "is the machine running?" })),
+        reject(
+          new KubedosError("failed", `nobody listens on ${socketPath}`, { cause, hint: "is the machine running?" }),
+        ),
       );
     });
     opened.on("error", () => opened.destroy());

@@ -14,7 +14,9 @@ import type { Lock } from "../lock/types.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
-import { openOrCreateVault, type Vault, type VaultOptions } from "../vault/access.ts";
+import type { UnlockOptions, Vault } from "../vault/types.ts";
+import { chooseProtection } from "../vault/unlock.ts";
+import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import type { BuildInputs } from "./graph.ts";
 
 /** One spec with everything that belongs to it, opened. */
@@ -30,7 +32,7 @@ export interface Project {
 }
 
 export interface ProjectOptions {
-  vault: VaultOptions;
+  vault: UnlockOptions;
   /** Make what is missing (vault, lock) instead of saying so. */
   create: boolean;
   /** Changes from the command line. */
@@ -54,15 +56,15 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const written = await loadSpec(specFile);
   const spec = options.override?.(written) ?? written;
   const platform = collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8"));
-  const vault = await openOrCreateVault(paths.vault, spec, { ...options.vault, create: options.create }, context);
+  const vault = await unlockVault(spec, paths, options, context);
   const store = await openStore(cacheDirectory());
   const lock = await openLock(spec, paths, options.create, context);
-  const layer = clusterLayer(spec, vault, platform);
+  const layer = clusterLayer(spec, vault, { openings: platform.openings });
   const build: BuildInputs = {
     spec,
     lock,
     platform,
-    layer: layerFiles(layer, vault),
+    layer: layerFiles(layer, vault.signing.publicKey),
     init: await readProjectFile("node/initrd/init"),
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,
@@ -72,6 +74,24 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     },
   };
   return { spec, paths, platform, lock, vault, layer, store, build };
+}
+
+/** The vault of the spec; made where there is none, unless the spec belongs to a foundry whose vault is elsewhere. */
+export async function unlockVault(
+  spec: Spec,
+  paths: SpecPaths,
+  options: Pick<ProjectOptions, "vault" | "create">,
+  context: RunContext,
+): Promise<Vault> {
+  if (options.create && spec.trust.foundryKey === undefined && !(await vaultExists(paths.vault))) {
+    const protection = await chooseProtection(options.vault);
+    const vault = await createVault(paths.vault, protection);
+    const how =
+      "passphrase" in protection ? "locked with the passphrase" : `locked for ${protection.recipients.join(", ")}`;
+    context.emit({ type: "log", level: "info", message: `made the foundry's vault ${paths.vault}, ${how}` });
+    return vault;
+  }
+  return openVault(paths.vault, { ...options.vault, signal: context.signal });
 }
 
 async function openLock(spec: Spec, paths: SpecPaths, create: boolean, context: RunContext): Promise<Lock> {

@@ -27,7 +27,21 @@ export async function prepareNetwork(paths: SpecPaths, mtu: number, context: Run
   await waitForNamespace(holder, context.signal);
   const steps = [
     ["link", "set", "lo", "up"],
-    ["link", "add", bridge, "mtu", String(mtu), "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"],
+    [
+      "link",
+      "add",
+      bridge,
+      "mtu",
+      String(mtu),
+      "type",
+      "bridge",
+      "stp_state",
+      "0",
+      "forward_delay",
+      "0",
+      "mcast_snooping",
+      "0",
+    ],
     ["link", "set", bridge, "up"],
   ];
   for (const step of steps) await runInNetwork(paths, "ip", step, context);

@@ -1,26 +1,18 @@
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { ClusterLayer, LayerOperator } from "../../shared/cluster-layer.ts";
+import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { findNode, controlPlane, planeAddress } from "../../shared/render/peers.ts";
-import { formatAddress, parseNetwork } from "../../shared/render/ipv4.ts";
+import { parseNetwork } from "../../shared/render/ipv4.ts";
 import { operatorLogin } from "../../shared/render/render.ts";
 import { operatorSetconf } from "../../shared/render/wireguard.ts";
+import type { OperatorAccess } from "../fabric/keys.ts";
 import { delay } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { endDaemon, isRunning, logTail, startDaemon, type Daemon } from "../host/daemon.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { run, cleanEnvironment } from "../host/run.ts";
 import { bridge, inNetwork, runInNetwork } from "./network.ts";
-
-/** What the operator's peer is made of: private keys stay in memory, in the kernel and in ssh-agent. */
-export interface OperatorKeys {
-  operator: LayerOperator;
-  /** WireGuard private key, base64. */
-  wireguardPrivateKey: string;
-  /** OpenSSH private key file's text. */
-  sshPrivateKey: string;
-}
 
 interface OperatorState {
   interfaceName: string;
@@ -37,36 +29,43 @@ const readyTries = 100;
 export async function connectOperator(
   paths: SpecPaths,
   layer: ClusterLayer,
-  keys: OperatorKeys,
+  access: OperatorAccess,
   context: RunContext,
 ): Promise<void> {
   const state = await readState(paths);
   if (state !== undefined && (await isRunning(state.agent))) return;
   await disconnectOperator(paths);
   await mkdir(paths.runtime, { recursive: true, mode: 0o700 });
-  // 1. A place on the underlay: its last address.
-  const underlay = parseNetwork(layer.underlay.cidr);
-  const address = formatAddress(underlay.base + underlay.size - 2);
-  await runInNetwork(paths, "ip", ["address", "replace", `${address}/${underlay.prefix}`, "dev", bridge], context);
+  // 1. A place on the underlay: its own address.
+  const { prefix } = parseNetwork(layer.underlay.cidr);
+  await runInNetwork(paths, "ip", ["address", "replace", `${access.underlay}/${prefix}`, "dev", bridge], context);
   // 2. The peer.
   const interfaceName = operatorInterface(paths);
   const wireguard = await makeInterface(paths, interfaceName, context);
   const plane = controlPlane(layer);
-  const configuration = operatorSetconf(layer, keys.operator).replace(
+  const operator = layer.operators.find((item) => item.name === access.name);
+  if (operator === undefined) throw new KubedosError("failed", `operator ${access.name} is not in the cluster layer`);
+  // The private key stays in memory: it goes to wg by standard input.
+  const configuration = operatorSetconf(layer, operator).replace(
     "[Interface]\n",
-    `[Interface]\nPrivateKey = ${keys.wireguardPrivateKey}\n`,
+    `[Interface]\nPrivateKey = ${access.wireguard.privateKey}\n`,
   );
-  await runInNetwork(paths, "wg", ["setconf", interfaceName, "/dev/stdin"], context, { input: configuration });
+  // Standard input of a child is a socket, which wg cannot open by name: cat makes it a pipe.
+  const setconf = ["-c", 'cat | wg setconf "$1" /dev/stdin', "sh", interfaceName];
+  await runInNetwork(paths, "sh", setconf, context, { input: configuration });
   for (const step of [
-    ["address", "add", `${keys.operator.address}/32`, "dev", interfaceName],
+    ["address", "add", `${access.address}/32`, "dev", interfaceName],
     ["link", "set", interfaceName, "mtu", String(plane.mtu), "up"],
     ["route", "replace", plane.cidr, "dev", interfaceName],
   ]) {
     await runInNetwork(paths, "ip", step, context);
   }
   // 3. SSH: the key in an agent of its own, the host keys in a file.
-  const agent = await startAgent(paths, keys.sshPrivateKey, context);
-  await writeFile(knownHosts(paths), layer.nodes.map((node) => `${alias(layer, node.name)} ssh-ed25519 ${node.hostKey}\n`).join(""));
+  const agent = await startAgent(paths, access.sshPrivateKey, context);
+  await writeFile(
+    knownHosts(paths),
+    layer.nodes.map((node) => `${alias(layer, node.name)} ssh-ed25519 ${node.hostKey}\n`).join(""),
+  );
   const next: OperatorState = { interfaceName, wireguard, agent };
   await writeFile(stateFile(paths), `${JSON.stringify(next)}\n`);
 }

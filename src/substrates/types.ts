@@ -63,10 +63,7 @@ export interface Substrate {
   /** Path of the serial console's log. */
   consoleLog(paths: SpecPaths, node: string): string;
   /** How to attach a terminal to the node's console: a socket with its bytes, or a command that takes the terminal. */
-  consoleAttachment(
-    paths: SpecPaths,
-    node: string,
-  ): Promise<{ socket: string } | { command: string; args: string[] }>;
+  consoleAttachment(paths: SpecPaths, node: string): Promise<{ socket: string } | { command: string; args: string[] }>;
   /** Stops one machine (graceful first, then by force) and keeps its state. */
   stop(lab: Pick<Lab, "paths" | "spec">, node: string, context: RunContext): Promise<void>;
   /** Removes machines, network and state that `prepare` and `start` made, and nothing else. */

@@ -46,7 +46,12 @@ export function lockVerb() {
         const dryRun = options.dryRun === true;
 
         // 1. A lock that fits stays
-        const old = await readLock(path);
+        const old = await readLock(path).catch((error: unknown) => {
+          // A damaged lock is no reason not to make a good one.
+          if (options.update !== true || !(error instanceof KubedosError)) throw error;
+          context.emit({ type: "log", level: "warn", message: `${error.message}; making a new one` });
+          return undefined;
+        });
         if (old !== undefined && options.update !== true) {
           const { matches, added, removed, suites } = lockMatches(old, request);
           if (matches) return { data: summary(path, old, "kept"), text: `${path} fits the spec: ${describe(old)}` };

@@ -1,7 +1,31 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { buildVerb } from "./build.ts";
+import { checkVerb } from "./check.ts";
 import { completionVerb } from "./completion.ts";
+import { consoleVerb } from "./console.ts";
 import { doctorVerb } from "./doctor.ts";
+import { downVerb } from "./down.ts";
+import { lockVerb } from "./lock.ts";
+import { planVerb } from "./plan.ts";
+import { schemaVerb } from "./schema.ts";
+import { sshVerb } from "./ssh.ts";
+import { statusVerb } from "./status.ts";
 import { storeVerb } from "./store.ts";
+import { upVerb } from "./up.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
-export const verbs: readonly (() => CommandUnknownOpts)[] = [storeVerb, doctorVerb, completionVerb];
+export const verbs: readonly (() => CommandUnknownOpts)[] = [
+  checkVerb,
+  lockVerb,
+  planVerb,
+  buildVerb,
+  upVerb,
+  statusVerb,
+  sshVerb,
+  consoleVerb,
+  downVerb,
+  storeVerb,
+  doctorVerb,
+  schemaVerb,
+  completionVerb,
+];

@@ -18,7 +18,10 @@ const exitValue = 0x10;
 export async function chooseAccelerator(context: RunContext): Promise<Accelerator> {
   const key = await hostKey();
   const file = join(cacheDirectory(), "host.json");
-  const known = JSON.parse(await readFile(file, "utf8").catch(() => "{}")) as { key?: string; accelerator?: Accelerator };
+  const known = JSON.parse(await readFile(file, "utf8").catch(() => "{}")) as {
+    key?: string;
+    accelerator?: Accelerator;
+  };
   if (known.key === key && known.accelerator !== undefined) return known.accelerator;
   const accelerator = (await kvmRuns(context)) ? "kvm" : "tcg";
   await mkdir(cacheDirectory(), { recursive: true });

@@ -78,7 +78,10 @@ export function qemuArguments(
     ["-device", "virtio-blk-pci,drive=seed,serial=kubedos-seed"],
     ["-netdev", `tap,id=net,ifname=${tapName(node)},script=no,downscript=no`],
     ["-device", `virtio-net-pci,netdev=net,mac=${macAddress(cluster, node.name)}`],
-    ["-chardev", `socket,id=console,path=${value(files.consoleSocket)},server=on,wait=off,logfile=${value(files.console)},logappend=on`],
+    [
+      "-chardev",
+      `socket,id=console,path=${value(files.consoleSocket)},server=on,wait=off,logfile=${value(files.console)},logappend=on`,
+    ],
     ["-serial", "chardev:console"],
     ["-device", "virtio-serial-pci"],
     ["-chardev", `file,id=events,path=${value(files.events)},append=on`],

@@ -43,7 +43,8 @@ export const qemuSubstrate: Substrate = {
       unshare: "util-linux",
     });
     const tun = await stat("/dev/net/tun").catch(() => undefined);
-    if (tun === undefined) tools.push({ what: "/dev/net/tun is missing", hint: "load the kernel module: modprobe tun" });
+    if (tun === undefined)
+      tools.push({ what: "/dev/net/tun is missing", hint: "load the kernel module: modprobe tun" });
     return tools;
   },
 
@@ -76,7 +77,15 @@ export const qemuSubstrate: Substrate = {
     await mkdir(join(directory, "tpm"), { recursive: true, mode: 0o700 });
     const tpm = await startDaemon(
       "swtpm",
-      ["socket", "--tpm2", "--tpmstate", `dir=${join(directory, "tpm")}`, "--ctrl", `type=unixio,path=${files.tpmSocket}`, "--terminate"],
+      [
+        "socket",
+        "--tpm2",
+        "--tpmstate",
+        `dir=${join(directory, "tpm")}`,
+        "--ctrl",
+        `type=unixio,path=${files.tpmSocket}`,
+        "--terminate",
+      ],
       { log: join(directory, "swtpm.log") },
     );
     await waitForFile(files.tpmSocket, "the TPM emulator's socket", join(directory, "swtpm.log"), context);
@@ -118,7 +127,8 @@ export const qemuSubstrate: Substrate = {
       if (record.substrate !== "qemu") continue;
       await endAll(record);
       const files = machineFiles("", lab.paths.runtime, record.node, "");
-      for (const socket of [files.tpmSocket, files.consoleSocket, files.controlSocket]) await rm(socket, { force: true });
+      for (const socket of [files.tpmSocket, files.consoleSocket, files.controlSocket])
+        await rm(socket, { force: true });
       await removeMachine(lab.paths, record.node);
     }
     await removeRest(lab.paths);
@@ -134,7 +144,10 @@ export async function removeRest(paths: SpecPaths): Promise<void> {
   for (const directory of [join(paths.state, "nodes"), paths.runtime]) await rmdir(directory).catch(() => undefined);
 }
 
-async function endAll(record: { process?: { pid: number; startTime: string }; helpers: { pid: number; startTime: string }[] }) {
+async function endAll(record: {
+  process?: { pid: number; startTime: string };
+  helpers: { pid: number; startTime: string }[];
+}) {
   await endDaemon(record.process, 3_000);
   for (const helper of record.helpers) await endDaemon(helper, 1_000);
 }
@@ -157,7 +170,12 @@ async function makeTap(lab: Lab, node: SpecNode, context: RunContext): Promise<v
   const tap = tapName(node);
   await runInNetwork(lab.paths, "ip", ["link", "delete", tap], context, { okStatuses: [0, 1] });
   await runInNetwork(lab.paths, "ip", ["tuntap", "add", tap, "mode", "tap"], context);
-  await runInNetwork(lab.paths, "ip", ["link", "set", tap, "mtu", String(lab.spec.underlay.mtu), "master", bridge, "up"], context);
+  await runInNetwork(
+    lab.paths,
+    "ip",
+    ["link", "set", tap, "mtu", String(lab.spec.underlay.mtu), "master", bridge, "up"],
+    context,
+  );
 }
 
 async function waitForFile(

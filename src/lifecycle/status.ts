@@ -1,0 +1,109 @@
+import type { NodeFacts, NodePhase } from "../../shared/events.ts";
+import { observe } from "../converge/observe.ts";
+import { nowMs } from "../host/clock.ts";
+import type { RunContext } from "../host/context.ts";
+import type { RunningCluster } from "./running.ts";
+
+/** One line of `status`. */
+export interface NodeStatus {
+  node: string;
+  roles: string[];
+  state: "absent" | "stopped" | "running";
+  phase: NodePhase;
+  note?: string;
+  facts?: NodeFacts;
+  /** Age of the facts in seconds. */
+  factsAgeSeconds?: number;
+  artifact?: string;
+}
+
+export interface ClusterStatus {
+  cluster: string;
+  substrate: string;
+  sealed: boolean;
+  nodes: NodeStatus[];
+}
+
+const askMs = 5_000;
+
+/** Machines as the substrate sees them, nodes as they report themselves; asks running nodes for fresh facts. */
+export async function readStatus(cluster: RunningCluster, context: RunContext): Promise<ClusterStatus> {
+  const { substrate, lab, spec } = cluster;
+  const observer = observe(substrate, lab, { ...context, emit: () => undefined });
+  await observer.poll();
+  const machines = new Map((await substrate.status(lab)).map((machine) => [machine.node, machine]));
+  const nodes = await Promise.all(
+    observer.nodes().map(async (seen): Promise<NodeStatus> => {
+      const machine = machines.get(seen.node);
+      const state = machine?.state ?? "absent";
+      let facts = seen.facts;
+      let askedMs: number | undefined;
+      if (state === "running" && seen.phase !== "failed") {
+        const fresh = await observer.ask(seen.node, { command: "facts" }, askMs).catch(() => undefined);
+        context.signal.throwIfAborted();
+        if (fresh !== undefined) {
+          facts = fresh as NodeFacts;
+          askedMs = nowMs();
+        }
+      }
+      return {
+        node: seen.node,
+        roles: spec.nodes.find((node) => node.name === seen.node)?.roles ?? [],
+        state,
+        phase: state === "running" || seen.phase === "failed" ? seen.phase : "stopped",
+        note: seen.note,
+        facts,
+        factsAgeSeconds: askedMs === undefined ? undefined : (nowMs() - askedMs) / 1000,
+        artifact: machine?.artifact,
+      };
+    }),
+  );
+  return { cluster: spec.metadata.name, substrate: substrate.name, sealed: substrate.sealed, nodes };
+}
+
+/** The status for people: one table. */
+export function statusText(
+  status: ClusterStatus,
+  paint: { bold(text: string): string } = { bold: (text) => text },
+): string {
+  const rows = status.nodes.map((node) => [
+    node.node,
+    node.roles.join(","),
+    node.state === "running" ? node.phase : node.state,
+    node.facts === undefined || node.state !== "running" ? "-" : planes(node.facts),
+    node.facts === undefined || node.state !== "running" ? "-" : duration(node.facts.uptimeSeconds),
+    node.artifact?.slice(0, 12) ?? "-",
+  ]);
+  const header = ["NODE", "ROLES", "PHASE", "PLANES (oldest handshake)", "UPTIME", "ARTIFACT"];
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
+  const line = (cells: string[]) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join("  ")
+      .trimEnd();
+  const sealed = status.sealed ? "sealed" : "UNSEALED: the host's kernel, no Secure Boot, no verity";
+  const notes = status.nodes.flatMap((node) =>
+    node.phase === "failed" ? [`${node.node}: ${node.note ?? "failed"}`] : [],
+  );
+  return [
+    `${status.cluster} on ${status.substrate} (${sealed})`,
+    paint.bold(line(header)),
+    ...rows.map(line),
+    ...notes,
+  ].join("\n");
+}
+
+function planes(facts: NodeFacts): string {
+  return facts.planes
+    .map((plane) => {
+      const age = plane.oldestHandshakeSeconds;
+      return `${plane.name} ${age === undefined ? "-" : duration(age)}`;
+    })
+    .join(" ");
+}
+
+function duration(seconds: number): string {
+  if (seconds < 120) return `${Math.round(seconds)}s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)}m`;
+  return `${Math.round(seconds / 3_600)}h`;
+}

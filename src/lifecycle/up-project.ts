@@ -1,0 +1,28 @@
+import { operatorAccess } from "../fabric/keys.ts";
+import { buildSeed } from "../fabric/seed.ts";
+import type { RunContext } from "../host/context.ts";
+import { connectOperator } from "../substrates/operator.ts";
+import { substrates } from "../substrates/registry.ts";
+import type { Project } from "./project.ts";
+import { up, type UpResult } from "./up.ts";
+
+/** `up` for an opened project: seeds and operator's keys come from its vault. */
+export function upProject(project: Project, context: RunContext): Promise<UpResult> {
+  const { spec, vault, layer, paths, store, build } = project;
+  return up(
+    {
+      build,
+      layer,
+      paths,
+      store,
+      substrate: substrates[spec.substrate.name],
+      seed: (node) => buildSeed(spec, vault, node),
+      connect: async () => {
+        const [operator] = layer.operators;
+        if (operator === undefined) return;
+        await connectOperator(paths, layer, operatorAccess(spec, vault, operator.name), context);
+      },
+    },
+    context,
+  );
+}
