@@ -10,7 +10,7 @@ export interface ImageFile {
 
 /**
  * Reads a text file of this project that goes into the image, by its path from the project's root, e.g.
- * `node/units/kubedos-agent.service` or `dist/agent.mjs`.
+ * `node/units/kubedos-agent.service` or `dist/agent.cjs`.
  */
 export type Assets = (relativePath: string) => string;
 
