@@ -5,6 +5,7 @@ import { completionVerb } from "./completion.ts";
 import { consoleVerb } from "./console.ts";
 import { doctorVerb } from "./doctor.ts";
 import { downVerb } from "./down.ts";
+import { initVerb } from "./init.ts";
 import { lockVerb } from "./lock.ts";
 import { planVerb } from "./plan.ts";
 import { schemaVerb } from "./schema.ts";
@@ -15,6 +16,7 @@ import { upVerb } from "./up.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
 export const verbs: readonly (() => CommandUnknownOpts)[] = [
+  initVerb,
   checkVerb,
   lockVerb,
   planVerb,
