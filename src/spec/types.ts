@@ -12,17 +12,11 @@ export type SubstrateName = (typeof substrateNames)[number];
 export const roleNames = ["hub", "core", "edge", "worker"] as const;
 export type RoleName = (typeof roleNames)[number];
 
-export const featureNames = [
-  "base",
-  "kernel",
-  "planes",
-  "ssh",
-  "firewall",
-  "time",
-  "agent",
-  "node-metrics",
-] as const;
+export const featureNames = ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics"] as const;
 export type FeatureName = (typeof featureNames)[number];
+
+export const gateNames = ["fabric", "sealed", "firewall"] as const;
+export type GateName = (typeof gateNames)[number];
 
 export interface Spec {
   apiVersion: "kubedos/v1";
@@ -38,7 +32,7 @@ export interface Spec {
     /** Mirrors tried in order (base URLs of Debian archives); empty: the host's own apt configuration. */
     mirror: string[];
     kernel: "cloud" | "generic";
-    /** Sorted, with everything the listed features need added. */
+    /** Sorted; a spec that lists a feature without those it needs is refused (see feature-needs.ts). */
     features: FeatureName[];
     /** Additional Debian packages. */
     packages: string[];
@@ -74,14 +68,19 @@ export interface Spec {
     /** Key generation of all nodes unless a node has its own. */
     generation: number;
     secureBoot: boolean;
-    operators: { name: string; /** Index from the end of the control plane's range, 1 = last usable. */ slot: number }[];
+    operators: {
+      name: string;
+      /** Index from the end of the control plane's range, 1 = last usable. */ slot: number;
+    }[];
   };
   policy: {
     allowDestroy: boolean;
+    /** What `up` does with a machine of another artifact; `replace` is refused without `allowDestroy`. */
+    onChange?: "refuse" | "replace";
     openings: { service: string; plane: string; protocol: "tcp" | "udp"; port: number; roles?: RoleName[] }[];
   };
   acceptance: {
-    gates: ("fabric" | "sealed" | "firewall")[];
+    gates: GateName[];
     /** Time limit for all nodes to reach the phase `fabric`, seconds. */
     bootTimeoutSeconds: number;
   };

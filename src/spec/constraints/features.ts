@@ -1,0 +1,84 @@
+import { features } from "../../features/registry.ts";
+import type { FeatureOpening } from "../../features/types.ts";
+import { featureNeeds, requiredFeatures } from "../feature-needs.ts";
+import type { Finding } from "../finding.ts";
+import type { FeatureName } from "../types.ts";
+import type { Constraint } from "./types.ts";
+
+/** The list of features holds all that its members, and every node, need. */
+export const featureClosure: Constraint = {
+  name: "feature-closure",
+  reads: ["platform.features"],
+  check({ spec }) {
+    const listed = new Set<FeatureName>(spec.platform.features);
+    const wanted = new Set<FeatureName>([...listed, ...requiredFeatures]);
+    // A set grows while it is iterated: this walks the needs of needs too.
+    for (const name of wanted) for (const need of featureNeeds[name]) wanted.add(need);
+    const missing = [...wanted].filter((name) => !listed.has(name)).toSorted();
+    if (missing.length === 0) return [];
+    const reasons = missing.map((name) => {
+      const needing = [...listed].filter((other) => featureNeeds[other].some((need) => need === name)).toSorted();
+      return `\`${name}\` (needed by ${needing.length === 0 ? "every node" : needing.join(", ")})`;
+    });
+    return [
+      {
+        path: ["platform", "features"],
+        message: `\`platform.features\` lacks ${reasons.join(", ")}`,
+        hint: `write \`[${[...wanted].toSorted().join(", ")}]\`, or leave the field out for all features`,
+      },
+    ];
+  },
+};
+
+/** Each feature finds a plane of the purpose that its services are bound to. */
+export const featurePlanes: Constraint = {
+  name: "feature-planes",
+  reads: ["platform.features", "planes.purpose"],
+  check({ spec }) {
+    const purposes = new Set<string>(spec.planes.map((plane) => plane.purpose));
+    return spec.platform.features.flatMap((name): Finding[] => {
+      const planes = new Set(features[name].openings.map((opening): FeatureOpening["plane"] => opening.plane));
+      return [...planes]
+        .filter((plane) => plane !== "underlay" && plane !== "control" && !purposes.has(plane))
+        .map((plane) => ({
+          path: ["platform", "features"],
+          message: `feature \`${name}\` serves on the plane with purpose \`${plane}\`, but there is none`,
+          hint: `give a plane \`purpose: ${plane}\`, or leave \`${name}\` out of \`platform.features\``,
+        }));
+    });
+  },
+};
+
+/** A gate can be met with this substrate and trust. */
+export const possibleGatesOnly: Constraint = {
+  name: "possible-gates",
+  reads: ["acceptance.gates", "substrate", "trust.secureBoot"],
+  check({ spec }) {
+    const i = spec.acceptance.gates.indexOf("sealed");
+    if (i === -1) return [];
+    const path = ["acceptance", "gates", i];
+    if (spec.substrate.name === "nspawn") {
+      const message = "the gate `sealed` cannot pass on the substrate `nspawn`: its containers boot no sealed image";
+      return [{ path, message, hint: "remove the gate, or write `substrate: { name: qemu }`" }];
+    }
+    if (spec.trust.secureBoot) return [];
+    const message = "the gate `sealed` cannot pass with `trust.secureBoot: false`";
+    return [{ path, message, hint: "remove the gate, or write `secureBoot: true`" }];
+  },
+};
+
+/** What destroys is said twice: by the field that asks for it and by `policy.allowDestroy`. */
+export const explicitDestroy: Constraint = {
+  name: "explicit-destroy",
+  reads: ["policy.onChange", "policy.allowDestroy"],
+  check({ spec }) {
+    if (spec.policy.onChange !== "replace" || spec.policy.allowDestroy) return [];
+    return [
+      {
+        path: ["policy", "onChange"],
+        message: "`policy.onChange: replace` destroys the state of machines, and `policy.allowDestroy` is not true",
+        hint: "write `allowDestroy: true` beside it, or `onChange: refuse`",
+      },
+    ];
+  },
+};

@@ -1,0 +1,40 @@
+import { hubExists, meshSize, nodeCount, oddQuorum, oneRoleField, planePurposes } from "./cluster.ts";
+import { uniqueItems, uniqueNodes } from "./duplicates.ts";
+import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } from "./features.ts";
+import { interfaceNames, labels } from "./names.ts";
+import { networkSyntax, overlaps } from "./networks.ts";
+import { planeSize } from "./plane-size.ts";
+import { extraFiles, foundryKey, mirrorUrls, packageNames } from "./platform.ts";
+import { openings, planeMtu, planePorts } from "./ports.ts";
+import type { Constraint } from "./types.ts";
+import { gatewayAndDns, nodeAddresses } from "./underlay.ts";
+
+/** Every constraint over a spec whose shape is right. */
+export const constraints: readonly Constraint[] = [
+  labels,
+  interfaceNames,
+  uniqueNodes,
+  uniqueItems,
+  networkSyntax,
+  overlaps,
+  planeSize,
+  nodeAddresses,
+  gatewayAndDns,
+  nodeCount,
+  oneRoleField,
+  hubExists,
+  oddQuorum,
+  meshSize,
+  planePurposes,
+  featureClosure,
+  featurePlanes,
+  possibleGatesOnly,
+  explicitDestroy,
+  planePorts,
+  openings,
+  planeMtu,
+  extraFiles,
+  packageNames,
+  mirrorUrls,
+  foundryKey,
+];
