@@ -18,7 +18,8 @@ export async function nodeFacts(paths: NodePaths, identity: Identity): Promise<N
     secureBoot: efiFlag(paths, "SecureBoot"),
     setupMode: efiFlag(paths, "SetupMode"),
     lockdown: /\[(\w+)\]/.exec(readText(paths.at("/sys/kernel/security/lockdown")) ?? "")?.[1],
-    tpm: existsSync(paths.at("/sys/class/tpm/tpm0")),
+    // In sysfs, because the agent sees no devices but its ports; a container's sysfs shows the host's TPM.
+    tpm: !identity.container && existsSync(paths.at("/sys/class/tpm/tpm0")),
     rootHash,
     sealed: rootHash !== undefined && !identity.container,
     uptimeSeconds: uptimeSeconds(paths, identity.container),

@@ -62,7 +62,7 @@ test("facts of a sealed machine", async () => {
   node.write(`/sys/firmware/efi/efivars/SecureBoot-${guid}`, Buffer.from([6, 0, 0, 0, 1]));
   node.write(`/sys/firmware/efi/efivars/SetupMode-${guid}`, Buffer.from([6, 0, 0, 0, 0]));
   node.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
-  node.write("/dev/tpm0", "");
+  node.write("/sys/class/tpm/tpm0/tpm_version_major", "2\n");
   node.write("/run/kubedos/roothash", hash);
   node.write("/proc/uptime", "12.34 5.00\n");
   node.write("/proc/meminfo", "MemTotal:         500000 kB\nMemFree: 1 kB\nMemAvailable:     400000 kB\n");
@@ -84,6 +84,7 @@ test("facts of a sealed machine", async () => {
 test("facts of a container: unsealed, whatever the host says", async () => {
   node.write("/run/systemd/container", "systemd-nspawn\n");
   node.write("/run/kubedos/roothash", hash);
+  node.write("/sys/class/tpm/tpm0/tpm_version_major", "2\n");
   const paths = nodePaths(node.root);
   const facts = await nodeFacts(paths, readIdentity(paths, {}));
   expect(facts).toMatchObject({ sealed: false, tpm: false, planes: [] });
