@@ -24,7 +24,7 @@ test("derived keys never change: machines in the field were made with them", () 
   expect({
     bytes: deriveBytes(secret, owner, "test").toString("hex"),
     wireguard: deriveWireguard(secret, owner, "wg1"),
-    ssh: deriveSsh(secret, owner).publicKey.toString(),
+    ssh: sshPublicLine(deriveSsh(secret, owner).publicKey, "core-1"),
     machineId: deriveMachineId(secret, owner),
     operator: deriveWireguard(secret, { ...owner, name: operatorOwner("alice") }, "wg1").publicKey,
     hostKey: sshPrivateKey(deriveSsh(secret, owner), "core-1.example"),
@@ -41,13 +41,26 @@ test("derived keys never change: machines in the field were made with them", () 
     ",
       "machineId": "50884c72046848189c83abed5a3e2d49",
       "operator": "Wv0pY2blQ+G6jwA9WLVbxNEK4Xmip77zEUMpn5NyF0U=",
-      "ssh": "E�P�ا<s9�9�xEOh��g�K�˗>",
+      "ssh": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEXLUBAE5tinPHM5uRs5qHhFT2jgxWcTFd8cHUvdy5c+ core-1",
       "wireguard": {
         "privateKey": "sF+oz0cVwkpn6eQtj/Nc2AoaM6Z7Z2yamy9+LAKzYWc=",
         "publicKey": "KtV3kDayJ19gsrJ8LbFyCTPJKL0taCvO/frB1uha9XQ=",
       },
     }
   `);
+});
+
+test("openssl's HKDF gives the same bytes from the documented salt and info", () => {
+  const options = {
+    digest: "SHA256",
+    hexkey: secret.toString("hex"),
+    salt: "kubedos/v1",
+    hexinfo: Buffer.from("example\0core-1\0wireguard/wg1\x001").toString("hex"),
+  };
+  const args = Object.entries(options).flatMap(([name, value]) => ["-kdfopt", `${name}:${value}`]);
+  const printed = execFileSync("openssl", ["kdf", "-keylen", "32", ...args, "HKDF"], { encoding: "utf8" });
+  const expected = deriveBytes(secret, owner, "wireguard/wg1").toString("hex");
+  expect(printed.trim().replaceAll(":", "").toLowerCase()).toBe(expected);
 });
 
 test("wg(8) computes the same public keys", () => {
