@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 // Machines, networks and boots: one file at a time, because memory and the host's kernel are shared.
@@ -5,6 +6,8 @@ const machine = ["tests/boot/**/*.test.ts", "tests/substrates/**/*.test.ts", "te
 
 export default defineConfig({
   test: {
+    // Many tests wait for tools and time limits: more workers than cores. The default is one less than cores.
+    maxWorkers: availableParallelism() + 1,
     projects: [
       {
         test: {
