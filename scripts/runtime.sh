@@ -57,7 +57,7 @@ Dir::Etc::preferences "/dev/null";
 Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
-APT::Sandbox::User "$(id -un)";
+APT::Sandbox::User "root";
 APT::Default-Release "";
 APT::Install-Recommends "false";
 Acquire::Languages "none";
@@ -72,7 +72,7 @@ apt() { LC_ALL=C DEBIAN_FRONTEND=noninteractive apt-get -qq -c "$work/apt.conf" 
 mirror=${KUBEDOS_MIRROR:-}
 if [ -z "$mirror" ]; then
   mkdir "$work/no-lists"
-  mirror=$(LC_ALL=C apt-get update --print-uris -o Dir::State::lists="$work/no-lists" -o APT::Sandbox::User="$(id -un)" 2>/dev/null |
+  mirror=$(LC_ALL=C apt-get update --print-uris -o Dir::State::lists="$work/no-lists" -o APT::Sandbox::User=root 2>/dev/null |
     sed -En "s#^'([^']+)/dists/($codenames)(-updates)?/(In)?Release' .*#\1#p" | sed 's#/*$##' | head -n 1)
 fi
 [ -n "$mirror" ] || fail "this host's apt has no Debian source to take Node from" \

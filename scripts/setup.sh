@@ -44,7 +44,7 @@ if [ -z "$missing" ] && find_host_node; then exit 0; fi
 if may_install; then
   as_root apt-get update -qq >&2 || say "warning: apt-get update failed; going on with what apt knows"
 fi
-if ! find_host_node; then
+if may_install && ! find_host_node; then
   version=$(candidate nodejs)
   # Where apt's is too old, the launcher makes a private runtime.
   if is_new_enough "${version#*:}"; then missing="$missing nodejs"; fi

@@ -7,6 +7,7 @@ import { cleanEnvironment, run } from "./run.ts";
 /** Looks at the host without changing it. */
 export interface HostProbe {
   root: boolean;
+  /** Name, or number where the user has no name. */
   user: string;
   nodeVersion: string;
   memoryBytes: number;
@@ -28,7 +29,7 @@ export interface HostProbe {
 export function hostProbe(): HostProbe {
   return {
     root: process.getuid?.() === 0,
-    user: userInfo().username,
+    user: userName(),
     nodeVersion: process.version,
     memoryBytes: totalmem(),
     findCommand,
@@ -42,6 +43,15 @@ export function hostProbe(): HostProbe {
         () => false,
       ),
   };
+}
+
+/** The name in the user database, or the number where it has none (containers). */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? "");
+  }
 }
 
 async function findCommand(name: string): Promise<string | undefined> {
