@@ -85,7 +85,7 @@ function inputChain(planes: readonly LayerPlane[], underlayInterface: string | u
 function underlayChain(layer: ClusterLayer, node: LayerNode): string[] {
   const cidrs = layer.planes.map((plane) => plane.cidr).join(", ");
   const toSelf = layer.underlay.mode === "static" ? `ip daddr ${node.underlay} ` : "";
-  const ports = layer.planes.map((plane) => plane.port).sort((a, b) => a - b);
+  const ports = layer.planes.map((plane) => plane.port).toSorted((a, b) => a - b);
   return chain("underlay_in", [
     // Before "established": connection tracking does not know interfaces, so a stranger who forges a plane's
     // addresses must not be able to join a peer's connection.

@@ -43,7 +43,7 @@ export function parseNetwork(cidr: string): Network {
 
 /** Sorted addresses and ranges (`a` or `a-b`) that cover exactly the given addresses, as nftables writes them. */
 export function toRanges(addresses: readonly number[]): string[] {
-  const sorted = [...new Set(addresses)].sort((a, b) => a - b);
+  const sorted = [...new Set(addresses)].toSorted((a, b) => a - b);
   const ranges: string[] = [];
   let from = 0;
   for (let i = 0; i < sorted.length; i++) {

@@ -77,9 +77,9 @@ describe("of any cluster", () => {
               const direct = peers.some((peer) => peer.name === target.name);
               const ranked = peers
                 .map((peer) => ({ peer, length: longestMatch(peer.allowedIps, target.address) }))
-                .sort((a, b) => b.length - a.length);
+                .toSorted((a, b) => b.length - a.length);
               expect(ranked[0]!.length).toBeGreaterThanOrEqual(0);
-              expect(ranked[0]!.peer.name).toBe(direct ? target.name : transit!.name);
+              expect(ranked[0]!.peer.name).toBe(direct ? target.name : transit.name);
             }
           }
         }

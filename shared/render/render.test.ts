@@ -139,7 +139,7 @@ test("addresses survive a round trip, and ranges cover exactly their addresses",
         const from = parseAddress(first!);
         return Array.from({ length: parseAddress(last!) - from + 1 }, (_, i) => from + i);
       });
-      expect(covered).toEqual([...new Set(addresses)].sort((a, b) => a - b));
+      expect(covered).toEqual([...new Set(addresses)].toSorted((a, b) => a - b));
     }),
   );
 });

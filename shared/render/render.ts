@@ -62,6 +62,6 @@ export function renderNode(layer: ClusterLayer, nodeName: string, options: Rende
 
 /** sysctl.d(5), sorted. */
 function sysctls(values: Readonly<Record<string, string>>): string {
-  const names = Object.keys(values).sort();
+  const names = Object.keys(values).toSorted();
   return names.map((name) => `${name} = ${values[name]}\n`).join("");
 }

@@ -42,7 +42,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
       return { name, plane, address, publicKey: wireguard.publicKey, sshKey };
     }),
     openings: layerOpenings(spec, parts.openings),
-    features: [...spec.platform.features].sort(),
+    features: [...spec.platform.features].toSorted(),
     sysctls: { ...parts.sysctls },
   };
 }
@@ -90,7 +90,7 @@ function layerOpenings(spec: Spec, fromFeatures: readonly FeatureOpening[]): Lay
     openings.push({ ...opening });
   }
   const keyed = openings.map((opening) => [JSON.stringify(withSortedKeys(opening)), opening] as const);
-  const sorted = [...new Map(keyed)].sort(([a], [b]) => (a < b ? -1 : 1));
+  const sorted = [...new Map(keyed)].toSorted(([a], [b]) => (a < b ? -1 : 1));
   return sorted.map(([, opening]) => opening);
 }
 
@@ -98,6 +98,6 @@ function layerOpenings(spec: Spec, fromFeatures: readonly FeatureOpening[]): Lay
 function withSortedKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withSortedKeys);
   if (value === null || typeof value !== "object") return value;
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
   return Object.fromEntries(entries.map(([key, inner]) => [key, withSortedKeys(inner)]));
 }

@@ -40,7 +40,7 @@ export function buildSeed(spec: Spec, vault: Vault, nodeName: string): NodeSeed 
   for (const plane of spec.planes) {
     values[wireguardCredential(plane.name)] = deriveWireguard(secret, owner, plane.name).privateKey;
   }
-  const names = Object.keys(values).sort();
+  const names = Object.keys(values).toSorted();
   const credentials = Object.fromEntries(names.map((name) => [name, Buffer.from(values[name]!)]));
 
   const id = clusterId(vault, spec.metadata.name);

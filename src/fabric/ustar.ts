@@ -56,7 +56,7 @@ function header(name: string, sizeBytes: number): Buffer {
   head.write(octal(0, 11), 136); // time
   head.write("        ", 148); // the checksum counts as spaces
   head.write("0", 156); // regular file
-  head.write("ustar\0" + "00", 257);
+  head.write("ustar\x0000", 257);
   head.write("root", 265);
   head.write("root", 297);
   const sum = head.reduce((total, byte) => total + byte, 0);
