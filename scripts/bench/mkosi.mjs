@@ -35,7 +35,7 @@ export async function benchMkosi(scratch) {
 
 async function hostMirror() {
   const { stdout } = await timed("apt-get", ["indextargets", "--format", "$(REPO_URI) $(LABEL)"]);
-  const line = stdout.split("\n").find((one) => / Debian$/.test(one));
+  const line = stdout.split("\n").find((one) => one.endsWith(" Debian"));
   if (line === undefined) throw new Error("the host's apt has no Debian archive");
   return line.split(" ")[0].replace(/\/$/, "");
 }

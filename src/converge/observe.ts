@@ -56,7 +56,7 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
 
   const ask = async (node: string, request: Request, timeoutMs: number) => {
     const id = `${process.pid}-${nowMs()}-${++counter}`;
-    await substrate.request(lab, node, { ...request, id } as AgentRequest);
+    await substrate.request(lab, node, { ...request, id });
     const deadline = nowMs() + timeoutMs;
     for (;;) {
       await poll();

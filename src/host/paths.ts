@@ -42,5 +42,8 @@ export function specPaths(specFile: string): SpecPaths {
 
 function runtimeDirectory(): string {
   const uid = process.getuid?.() ?? 0;
-  return process.env["KUBEDOS_RUNTIME"] ?? (uid === 0 ? "/run/kubedos" : join(process.env["XDG_RUNTIME_DIR"] ?? `/tmp/kubedos-${uid}`, "kubedos"));
+  return (
+    process.env["KUBEDOS_RUNTIME"] ??
+    (uid === 0 ? "/run/kubedos" : join(process.env["XDG_RUNTIME_DIR"] ?? `/tmp/kubedos-${uid}`, "kubedos"))
+  );
 }

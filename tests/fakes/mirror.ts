@@ -3,6 +3,8 @@ import http from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { join, normalize } from "node:path";
 
+const cutDelayMs = 50;
+
 /** How the mirror treats one file. Byte counts are of the answer's body. */
 export interface Misbehaviour {
   /** Sends this many bytes and then nothing more, with the connection open. */
@@ -69,7 +71,8 @@ export async function startFakeMirror(directory?: string): Promise<FakeMirror> {
     const limit = rule.stallAfter ?? rule.cutAfter;
     if (limit === undefined) return void response.end(body);
     response.write(body.subarray(0, limit), () => {
-      if (rule.cutAfter !== undefined) response.socket?.destroy();
+      // A moment later: what a client has not read when the connection breaks is lost to it.
+      if (rule.cutAfter !== undefined) setTimeout(() => response.socket?.destroy(), cutDelayMs);
     });
   }
 

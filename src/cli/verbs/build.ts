@@ -1,6 +1,6 @@
 import { formatBytes } from "../format.ts";
 import { defaultSpecFile } from "../options.ts";
-import { projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
+import { projectOptions, withProjectOptions } from "../project-options.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos build` */
@@ -22,7 +22,7 @@ export function buildVerb() {
         import("../../lifecycle/project.ts"),
         import("../../lifecycle/build.ts"),
       ]);
-      const project = await openProject(specFile as string, projectOptions(flags as ProjectFlags, false), context);
+      const project = await openProject(specFile, projectOptions(flags, false), context);
       const result = await build(project.build, project.paths, project.store, context);
       const { artifacts, rootHash, manifest, seconds } = result;
       const lines = artifacts.map((item) => `${item.sha256}  ${item.path}  (${formatBytes(item.sizeBytes)})`);

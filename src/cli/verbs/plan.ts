@@ -1,5 +1,5 @@
 import { defaultSpecFile } from "../options.ts";
-import { projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
+import { projectOptions, withProjectOptions } from "../project-options.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos plan` */
@@ -15,7 +15,7 @@ export function planVerb() {
         import("../../lifecycle/project.ts"),
         import("../../lifecycle/plan.ts"),
       ]);
-      const project = await openProject(specFile as string, projectOptions(flags as ProjectFlags, false), context);
+      const project = await openProject(specFile, projectOptions(flags, false), context);
       const plan = await planProject(project);
       return { data: { ...plan }, text: planText(plan) };
     });

@@ -1,6 +1,6 @@
 import { formatBytes } from "../format.ts";
 import { defaultSpecFile } from "../options.ts";
-import { projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
+import { projectOptions, withProjectOptions } from "../project-options.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos up` */
@@ -21,9 +21,9 @@ export function upVerb() {
         import("../../lifecycle/project.ts"),
         import("../../lifecycle/up-project.ts"),
       ]);
-      const project = await openProject(specFile as string, projectOptions(flags as ProjectFlags, true), context);
+      const project = await openProject(specFile, projectOptions(flags, true), context);
       const { report, reportFile } = await upProject(project, context);
-      const name = specFile === defaultSpecFile ? "" : ` --spec ${specFile as string}`;
+      const name = specFile === defaultSpecFile ? "" : ` --spec ${specFile}`;
       const stages = report.stages.map(
         (stage) => `  ${stage.stage.padEnd(10)} ${stage.cached ? "cached" : `${stage.seconds.toFixed(1)} s`}`,
       );
