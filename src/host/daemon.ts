@@ -15,20 +15,26 @@ export interface Daemon {
   startTime: string;
 }
 
+/** Environment variable that marks a process as made by kubedos, and for what. */
+export const markVariable = "KUBEDOS_MARK";
+
 const killPollMs = 50;
 
-/** Starts a process in a session of its own, with its output appended to a log file. */
+/**
+ * Starts a process in a session of its own, with its output appended to a log file. With a `mark` it can be found again
+ * even if kubedos is killed before it has written down the pid (see processes.ts).
+ */
 export async function startDaemon(
   command: string,
   args: readonly string[],
-  options: { log: string; cwd?: string; env?: Record<string, string> },
+  options: { log: string; cwd?: string; mark?: string },
 ): Promise<Daemon> {
   await mkdir(dirname(options.log), { recursive: true });
   const log = await open(options.log, "a", 0o600);
   try {
     const child = spawn(command, args, {
       cwd: options.cwd,
-      env: options.env ?? cleanEnvironment(),
+      env: cleanEnvironment(options.mark === undefined ? {} : { [markVariable]: options.mark }),
       detached: true,
       stdio: ["ignore", log.fd, log.fd],
     });
@@ -112,18 +118,23 @@ export async function sendLine(socketPath: string, line: string): Promise<void> 
   });
 }
 
-async function startTimeOf(pid: number): Promise<string | undefined> {
+/** Start time of a living process (clock ticks since boot); undefined when it has ended or is a zombie. */
+export async function startTimeOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
   if (stat === undefined) return undefined;
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
 }
 
+/** Signals the process group, or the process alone where it leads none. */
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // it has just ended
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, signal);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") return; // not ours to end: the caller sees it live on
+    }
   }
 }
 

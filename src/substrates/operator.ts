@@ -1,9 +1,9 @@
-import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
-import { findNode, controlPlane, planeAddress } from "../../shared/render/peers.ts";
 import { parseNetwork } from "../../shared/render/ipv4.ts";
+import { controlPlane, findNode, planeAddress } from "../../shared/render/peers.ts";
 import { operatorLogin } from "../../shared/render/render.ts";
 import { operatorSetconf } from "../../shared/render/wireguard.ts";
 import type { OperatorAccess } from "../fabric/keys.ts";
@@ -11,20 +11,27 @@ import { delay } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { endDaemon, isRunning, logTail, startDaemon, type Daemon } from "../host/daemon.ts";
 import type { SpecPaths } from "../host/paths.ts";
-import { run, cleanEnvironment } from "../host/run.ts";
-import { bridge, inNetwork, runInNetwork } from "./network.ts";
+import { findMarked } from "../host/processes.ts";
+import { cleanEnvironment, quoteForShell, run } from "../host/run.ts";
+import { makeRuntimeDirectory, socketPath } from "../host/runtime-directory.ts";
+import { bridge, inNetwork, linkExists, runInNetwork } from "./network.ts";
 
 interface OperatorState {
-  interfaceName: string;
+  /** wireguard-go; absent where the kernel has WireGuard. */
   wireguard?: Daemon;
-  agent: Daemon;
+  agent?: Daemon;
 }
 
-const readyTries = 100;
+/** The operator's interface in the cluster's network. */
+export const operatorInterface = "kdop";
+
+const readyTries = 200;
+const readyPollMs = 25;
 
 /**
  * Makes this machine a peer on the control plane: an interface in the cluster's own network (the host's routes stay as
- * they are), an ssh-agent with the operator's key, and the nodes' host keys. Done again, it does nothing.
+ * they are), an ssh-agent with the operator's key, and the nodes' host keys. Done again, it takes over what has changed
+ * in the layer and starts what has died. Private keys go to `wg` and `ssh-add` by standard input and to no file.
  */
 export async function connectOperator(
   paths: SpecPaths,
@@ -32,143 +39,203 @@ export async function connectOperator(
   access: OperatorAccess,
   context: RunContext,
 ): Promise<void> {
-  const state = await readState(paths);
-  if (state !== undefined && (await isRunning(state.agent))) return;
-  await disconnectOperator(paths);
-  await mkdir(paths.runtime, { recursive: true, mode: 0o700 });
-  // 1. A place on the underlay: its own address.
+  const operator = layer.operators.find((item) => item.name === access.name);
+  if (operator === undefined) throw new KubedosError("failed", `operator ${access.name} is not in the cluster layer`);
+  await makeRuntimeDirectory(paths.runtime);
+  // 1. A place on the underlay.
   const { prefix } = parseNetwork(layer.underlay.cidr);
   await runInNetwork(paths, "ip", ["address", "replace", `${access.underlay}/${prefix}`, "dev", bridge], context);
   // 2. The peer.
-  const interfaceName = operatorInterface(paths);
-  const wireguard = await makeInterface(paths, interfaceName, context);
-  const plane = controlPlane(layer);
-  const operator = layer.operators.find((item) => item.name === access.name);
-  if (operator === undefined) throw new KubedosError("failed", `operator ${access.name} is not in the cluster layer`);
-  // The private key stays in memory: it goes to wg by standard input.
+  const wireguard = await ensureInterface(paths, context);
   const configuration = operatorSetconf(layer, operator).replace(
     "[Interface]\n",
-    `[Interface]\nPrivateKey = ${access.wireguard.privateKey}\n`,
+    () => `[Interface]\nPrivateKey = ${access.wireguard.privateKey}\n`,
   );
-  // Standard input of a child is a socket, which wg cannot open by name: cat makes it a pipe.
-  const setconf = ["-c", 'cat | wg setconf "$1" /dev/stdin', "sh", interfaceName];
-  await runInNetwork(paths, "sh", setconf, context, { input: configuration });
+  await runWg(paths, wireguard, ["syncconf", operatorInterface, "/dev/stdin"], context, { input: configuration });
+  const plane = controlPlane(layer);
   for (const step of [
-    ["address", "add", `${access.address}/32`, "dev", interfaceName],
-    ["link", "set", interfaceName, "mtu", String(plane.mtu), "up"],
-    ["route", "replace", plane.cidr, "dev", interfaceName],
+    ["address", "replace", `${access.address}/32`, "dev", operatorInterface],
+    ["link", "set", operatorInterface, "mtu", String(plane.mtu), "up"],
+    ["route", "replace", plane.cidr, "dev", operatorInterface],
   ]) {
     await runInNetwork(paths, "ip", step, context);
   }
   // 3. SSH: the key in an agent of its own, the host keys in a file.
-  const agent = await startAgent(paths, access.sshPrivateKey, context);
-  await writeFile(
-    knownHosts(paths),
-    layer.nodes.map((node) => `${alias(layer, node.name)} ssh-ed25519 ${node.hostKey}\n`).join(""),
-  );
-  const next: OperatorState = { interfaceName, wireguard, agent };
-  await writeFile(stateFile(paths), `${JSON.stringify(next)}\n`);
+  await ensureAgent(paths, access.sshPrivateKey, context);
+  const hostKeys = layer.nodes.map((node) => `${alias(layer, node.name)} ssh-ed25519 ${node.hostKey}\n`);
+  await writeWhole(knownHosts(paths), hostKeys.join(""));
 }
 
-/** Command that logs in to a node over the control plane, with its host key checked. */
+/**
+ * Command that logs in to a node over the control plane, with its host key checked. One argument is a command line for
+ * the remote shell; of several, each arrives as it is.
+ *
+ * @throws KubedosError when the operator's peer is not connected
+ */
 export async function sshCommand(
   paths: SpecPaths,
   layer: ClusterLayer,
   node: string,
   args: readonly string[],
 ): Promise<{ command: string; args: string[] }> {
-  const state = await readState(paths);
-  if (state === undefined || !(await isRunning(state.agent))) {
+  const { agent } = await readState(paths);
+  if (!(await isRunning(agent))) {
     throw new KubedosError("failed", "the operator's peer is not connected", {
       hint: "run `kubedos up` again: it connects what is not",
     });
   }
-  const target = planeAddress(controlPlane(layer), findNode(layer, node));
+  const options = {
+    IdentityAgent: agentSocket(paths),
+    IdentityFile: "none", // of keys, only the agent's
+    UserKnownHostsFile: knownHosts(paths),
+    GlobalKnownHostsFile: "/dev/null",
+    HostKeyAlias: alias(layer, node),
+    StrictHostKeyChecking: "yes",
+    UpdateHostKeys: "no",
+    PreferredAuthentications: "publickey",
+    ForwardAgent: "no",
+    ConnectTimeout: "20",
+    ServerAliveInterval: "15",
+    LogLevel: "ERROR",
+  };
+  const words = args[0] === "--" ? args.slice(1) : args;
+  const remote = words.length > 1 ? [words.map(quoteForShell).join(" ")] : words;
   return inNetwork(paths, "ssh", [
-    "-F",
-    "none",
-    ...Object.entries({
-      IdentityAgent: agentSocket(paths),
-      UserKnownHostsFile: knownHosts(paths),
-      GlobalKnownHostsFile: "/dev/null",
-      HostKeyAlias: alias(layer, node),
-      StrictHostKeyChecking: "yes",
-      PasswordAuthentication: "no",
-      ConnectTimeout: "20",
-      LogLevel: "ERROR",
-    }).flatMap(([name, value]) => ["-o", `${name}=${value}`]),
-    `${operatorLogin}@${target}`,
-    ...args,
+    ...["-F", "none"],
+    ...Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${quoteForSshConfig(value)}`]),
+    `${operatorLogin}@${planeAddress(controlPlane(layer), findNode(layer, node))}`,
+    ...(remote.length === 0 ? [] : ["--", ...remote]),
   ]);
 }
 
 /** Takes the operator's peer down; the network stays. */
 export async function disconnectOperator(paths: SpecPaths): Promise<void> {
-  const state = await readState(paths);
-  if (state !== undefined) {
-    await endDaemon(state.wireguard, 2_000);
-    await endDaemon(state.agent, 2_000);
-  }
-  for (const file of [agentSocket(paths), knownHosts(paths), stateFile(paths), join(paths.state, "operator.log")]) {
+  const { wireguard, agent } = await readState(paths);
+  for (const daemon of [wireguard, agent, ...(await findMarked(mark(paths)))]) await endDaemon(daemon, 2_000);
+  await rm(privateRun(paths), { recursive: true, force: true });
+  for (const file of [join(paths.runtime, agentName), knownHosts(paths), stateFile(paths), logFile(paths)]) {
     await rm(file, { force: true });
   }
 }
 
-/** wireguard-go keeps its control sockets in one directory of the host, so the name is unique on the host. */
-function operatorInterface(paths: SpecPaths): string {
-  return `kdop-${basename(paths.runtime).slice(0, 8)}`;
-}
-
-async function makeInterface(paths: SpecPaths, name: string, context: RunContext): Promise<Daemon | undefined> {
-  const probe = await runInNetwork(paths, "ip", ["link", "add", name, "type", "wireguard"], context, {
+/** The interface, by the kernel where it has WireGuard, else by wireguard-go, whose process is returned. */
+async function ensureInterface(paths: SpecPaths, context: RunContext): Promise<Daemon | undefined> {
+  const { wireguard: running } = await readState(paths);
+  if (await linkExists(paths, operatorInterface, context)) {
+    if (running === undefined || (await isRunning(running))) return running;
+    await runInNetwork(paths, "ip", ["link", "delete", operatorInterface], context);
+  }
+  for (const stray of await findMarked(mark(paths))) await endDaemon(stray, 1_000);
+  await changeState(paths, { wireguard: undefined, agent: undefined });
+  const probe = await runInNetwork(paths, "ip", ["link", "add", operatorInterface, "type", "wireguard"], context, {
     okStatuses: [0, 1, 2],
   });
   if (probe.status === 0) return undefined;
-  const inside = await inNetwork(paths, "wireguard-go", ["--foreground", name]);
-  const log = join(paths.state, "operator.log");
-  const daemon = await startDaemon(inside.command, inside.args, { log });
-  for (let tries = 0; tries < readyTries; tries++) {
-    const shown = await runInNetwork(paths, "wg", ["show", name], context, { okStatuses: [0, 1] });
-    if (shown.status === 0) return daemon;
-    if (!(await isRunning(daemon))) break;
-    await delay(50, context.signal);
-  }
-  await endDaemon(daemon, 1_000);
-  throw new KubedosError("failed", `the operator's WireGuard interface did not come up\n${await logTail(log)}`, {
-    hint: "the kernel has no WireGuard: `apt-get install wireguard-go`; it needs /dev/net/tun and, for its socket, root",
-  });
+  return startWireguardGo(paths, context);
 }
 
-async function startAgent(paths: SpecPaths, key: string, context: RunContext): Promise<Daemon> {
+/**
+ * wireguard-go keeps its control socket in /run/wireguard, where an interface name is taken once a host and only root
+ * may write: it gets a /run of its own.
+ */
+async function startWireguardGo(paths: SpecPaths, context: RunContext): Promise<Daemon> {
+  await mkdir(privateRun(paths), { recursive: true, mode: 0o700 });
+  const script = 'mount --bind "$1" /run && exec wireguard-go --foreground "$2"';
+  const inside = await inNetwork(paths, "unshare", [
+    ...["--mount", "--propagation", "private", "--"],
+    ...["sh", "-c", script, "sh", privateRun(paths), operatorInterface],
+  ]);
+  const daemon = await startDaemon(inside.command, inside.args, { log: logFile(paths), mark: mark(paths) });
+  await changeState(paths, { wireguard: daemon });
+  for (let tries = 0; tries < readyTries && (await isRunning(daemon)); tries++) {
+    const socket = join(privateRun(paths), "wireguard", `${operatorInterface}.sock`);
+    if ((await stat(socket).catch(() => undefined)) !== undefined) return daemon;
+    await delay(readyPollMs, context.signal);
+  }
+  await endDaemon(daemon, 1_000);
+  throw new KubedosError(
+    "failed",
+    `the operator's WireGuard interface did not come up\n${await logTail(logFile(paths))}`,
+    { hint: "this kernel has no WireGuard: `apt-get install wireguard-go`, and make /dev/net/tun writable" },
+  );
+}
+
+/** wg(8) in the cluster's network and, for wireguard-go, with its /run. */
+async function runWg(
+  paths: SpecPaths,
+  wireguard: Daemon | undefined,
+  args: readonly string[],
+  context: RunContext,
+  options: { input: string },
+): Promise<void> {
+  const { command, args: inside } = await inNetwork(paths, "wg", args);
+  const mount = wireguard === undefined ? [] : [`--mount=/proc/${wireguard.pid}/ns/mnt`];
+  await run(command, [...mount, ...inside], { signal: context.signal, timeoutMs: 30_000, ...options });
+}
+
+async function ensureAgent(paths: SpecPaths, key: string, context: RunContext): Promise<void> {
   const socket = agentSocket(paths);
-  await rm(socket, { force: true });
-  const agent = await startDaemon("ssh-agent", ["-D", "-a", socket], { log: join(paths.state, "operator.log") });
-  for (let tries = 0; tries < readyTries; tries++) {
-    if ((await stat(socket).catch(() => undefined)) !== undefined) break;
-    await delay(20, context.signal);
+  const { agent: running } = await readState(paths);
+  if (!(await isRunning(running))) {
+    await rm(socket, { force: true });
+    const agent = await startDaemon("ssh-agent", ["-D", "-a", socket], { log: logFile(paths), mark: mark(paths) });
+    await changeState(paths, { agent });
+    for (let tries = 0; tries < readyTries && (await isRunning(agent)); tries++) {
+      if ((await stat(socket).catch(() => undefined)) !== undefined) break;
+      await delay(readyPollMs, context.signal);
+    }
   }
   const env = cleanEnvironment({ SSH_AUTH_SOCK: socket });
-  await run("ssh-add", ["-q", "-"], { env, input: key, signal: context.signal, timeoutMs: 10_000 });
-  return agent;
+  const limits = { env, signal: context.signal, timeoutMs: 10_000 };
+  await run("ssh-add", ["-q", "-D"], limits); // keys of an older generation
+  await run("ssh-add", ["-q", "-"], { ...limits, input: key });
+}
+
+/** ssh_config(5): an argument with spaces is enclosed in double quotes; % starts a token. */
+function quoteForSshConfig(value: string): string {
+  return `"${value.replaceAll("%", "%%")}"`;
 }
 
 function alias(layer: ClusterLayer, node: string): string {
   return `${node}.${layer.cluster}`;
 }
 
+const agentName = "agent";
+
 function agentSocket(paths: SpecPaths): string {
-  return join(paths.runtime, "agent");
+  return socketPath(paths.runtime, agentName);
+}
+
+function privateRun(paths: SpecPaths): string {
+  return join(paths.runtime, "run");
 }
 
 function knownHosts(paths: SpecPaths): string {
   return join(paths.state, "known_hosts");
 }
 
+function logFile(paths: SpecPaths): string {
+  return join(paths.state, "operator.log");
+}
+
 function stateFile(paths: SpecPaths): string {
   return join(paths.state, "operator.json");
 }
 
-async function readState(paths: SpecPaths): Promise<OperatorState | undefined> {
+function mark(paths: SpecPaths): string {
+  return stateFile(paths);
+}
+
+async function readState(paths: SpecPaths): Promise<OperatorState> {
   const text = await readFile(stateFile(paths), "utf8").catch(() => undefined);
-  return text === undefined ? undefined : (JSON.parse(text) as OperatorState);
+  return text === undefined ? {} : (JSON.parse(text) as OperatorState);
+}
+
+async function changeState(paths: SpecPaths, change: OperatorState): Promise<void> {
+  await writeWhole(stateFile(paths), `${JSON.stringify({ ...(await readState(paths)), ...change })}\n`);
+}
+
+async function writeWhole(file: string, content: string): Promise<void> {
+  await writeFile(`${file}.new`, content, { mode: 0o600 });
+  await rename(`${file}.new`, file);
 }

@@ -1,16 +1,21 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
+import { delay } from "../../host/clock.ts";
 import type { RunContext } from "../../host/context.ts";
-import { endDaemon, isRunning, sendLine, startDaemon } from "../../host/daemon.ts";
+import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } from "../../host/daemon.ts";
+import type { SpecPaths } from "../../host/paths.ts";
 import { projectRoot } from "../../host/project.ts";
+import { makeRuntimeDirectory, socketPath } from "../../host/runtime-directory.ts";
 import { findTool, missingTools } from "../../host/tools.ts";
 import type { SpecNode } from "../../spec/types.ts";
 import {
   claimMachine,
+  endStrays,
   listMachines,
   machineDirectory,
+  machineMark,
   machineStatus,
   readEvents,
   readMachine,
@@ -20,10 +25,12 @@ import {
   type MachineRecord,
 } from "../machines.ts";
 import { bridge, inNetwork, prepareNetwork, runInNetwork } from "../network.ts";
-import { removeRest } from "../qemu/index.ts";
+import { changeLab, removeEmptyDirectories, removeRest } from "../teardown.ts";
 import type { Lab, NodeSeed, Substrate } from "../types.ts";
 
 const stopGraceMs = 15_000;
+const leaderTries = 200;
+const leaderPollMs = 25;
 
 /**
  * Containers from the same root tree, natively on the host's kernel: seconds instead of minutes, for work on
@@ -41,57 +48,23 @@ export const nspawnSubstrate: Substrate = {
     return tools;
   },
 
-  async prepare(lab, context) {
-    await mkdir(lab.paths.runtime, { recursive: true, mode: 0o700 });
-    await prepareNetwork(lab.paths, lab.spec.underlay.mtu, context);
+  prepare(lab, context) {
+    return changeLab(lab.paths, context, async () => {
+      await makeRuntimeDirectory(lab.paths.runtime);
+      await prepareNetwork(lab.paths, lab.spec.underlay.mtu, context);
+    });
   },
 
-  async start(lab, node, seed, context) {
-    const { tree, layer, hash } = lab.artifacts;
-    if (tree === undefined) throw new KubedosError("failed", "the nspawn substrate needs the platform's root tree");
-    // 1. The machine's own files, behind its ownership mark.
-    const cluster = lab.spec.metadata.name;
-    const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "nspawn", artifact: hash });
-    if (claim.running) return;
-    const directory = machineDirectory(lab.paths, node.name);
-    const host = join(directory, "host");
-    await mkdir(host, { recursive: true, mode: 0o755 });
-    await rotateEvents(join(host, "events.jsonl"));
-    await (await open(join(host, "events.jsonl"), "a")).close();
-    await rm(join(host, "control.sock"), { force: true });
-    const credentials = await writeCredentials(directory, seed);
-    const userspace = await userspaceWireguard(lab, host, context);
-    // 2. The container, in the cluster's network and a control group of its own.
-    const inside = await inNetwork(lab.paths, "systemd-nspawn", [
-      "--quiet",
-      "--boot",
-      `--directory=${tree}`,
-      "--volatile=overlay",
-      `--machine=${machineName(lab, node)}`,
-      "--register=no",
-      "--keep-unit",
-      "--console=pipe",
-      `--network-bridge=${bridge}`,
-      "--bind=/dev/net/tun",
-      `--bind=${host}:/run/kubedos/host`,
-      `--bind-ro=${layer}:/run/kubedos/layer`,
-      ...userspace,
-      ...credentials.map(({ name, file }) => `--load-credential=${name}:${file}`),
-    ]);
-    const script = join(projectRoot(), "src/substrates/nspawn/start.sh");
-    const machine = await startDaemon("sh", [script, machineName(lab, node), inside.command, ...inside.args], {
-      log: join(directory, "console.log"),
-    });
-    await writeMachine(lab.paths, { ...claim.record, artifact: hash, process: machine, helpers: [] });
-    context.emit({ type: "node.phase", node: node.name, phase: "started", note: "unsealed" });
+  start(lab, node, seed, context) {
+    return changeLab(lab.paths, context, () => startMachine(lab, node, seed, context));
   },
 
   status: machineStatus,
 
-  events: (lab, node, offset) => readEvents(join(machineDirectory(lab.paths, node), "host", "events.jsonl"), offset),
+  events: (lab, node, offset) => readEvents(join(hostDirectory(lab.paths, node), "events.jsonl"), node, offset),
 
   request: (lab, node, request) =>
-    sendLine(join(machineDirectory(lab.paths, node), "host", "control.sock"), JSON.stringify(request)),
+    sendLine(socketPath(hostLink(lab.paths, node), "control.sock"), JSON.stringify(request)),
 
   consoleLog: (paths, node) => join(machineDirectory(paths, node), "console.log"),
 
@@ -105,22 +78,116 @@ export const nspawnSubstrate: Substrate = {
     return { command: "nsenter", args };
   },
 
-  async stop(lab, node) {
-    const record = await readMachine(lab.paths, node);
-    if (record === undefined) return;
-    await endDaemon(record.process, stopGraceMs); // nspawn passes SIGTERM on as an orderly shutdown
+  stop(lab, node, context) {
+    return changeLab(lab.paths, context, async () => {
+      const record = await readMachine(lab.paths, node);
+      if (record === undefined) return;
+      await endDaemon(record.process, stopGraceMs); // nspawn passes SIGTERM on as an orderly shutdown
+      await cleanUp(lab.paths, record);
+    });
   },
 
-  async destroy(lab) {
-    for (const record of await listMachines(lab.paths)) {
-      if (record.substrate !== "nspawn") continue;
-      await endMachine(record);
-      await removeGroups(machineNameOf(record.cluster, record.node, lab.paths.spec));
-      await removeMachine(lab.paths, record.node);
-    }
-    await removeRest(lab.paths);
+  async destroy(lab, context) {
+    await changeLab(lab.paths, context, async () => {
+      const records = await listMachines(lab.paths);
+      for (const record of records.filter(isOurs)) {
+        await endMachine(record);
+        await cleanUp(lab.paths, record);
+        await removeMachine(lab.paths, record.node);
+      }
+      await removeRest(
+        lab.paths,
+        records.filter((record) => !isOurs(record)),
+        context,
+      );
+    });
+    await removeEmptyDirectories(lab.paths);
   },
 };
+
+async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: RunContext): Promise<void> {
+  const { tree, layer, hash } = lab.artifacts;
+  if (tree === undefined) throw new KubedosError("failed", "the nspawn substrate needs the platform's root tree");
+  // 1. The machine's own files, behind its ownership mark.
+  const cluster = lab.spec.metadata.name;
+  const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "nspawn", artifact: hash });
+  if (claim.running) return;
+  const directory = machineDirectory(lab.paths, node.name);
+  const host = hostDirectory(lab.paths, node.name);
+  await mkdir(host, { recursive: true, mode: 0o755 });
+  await rotateEvents(join(host, "events.jsonl"));
+  await (await open(join(host, "events.jsonl"), "a")).close();
+  await rm(join(host, "control.sock"), { force: true });
+  await rm(hostLink(lab.paths, node.name), { force: true });
+  await symlink(host, hostLink(lab.paths, node.name));
+  const credentials = await writeCredentials(directory, seed);
+  const userspace = await userspaceWireguard(lab, host, context);
+  // 2. The container, in the cluster's network and a control group of its own.
+  const name = machineName(lab.paths, claim.record);
+  const inside = await inNetwork(lab.paths, "systemd-nspawn", [
+    "--quiet",
+    "--boot",
+    `--directory=${tree}`,
+    "--volatile=overlay",
+    `--machine=${name}`,
+    "--register=no",
+    "--keep-unit",
+    "--console=pipe",
+    `--network-bridge=${bridge}`,
+    "--bind=/dev/net/tun",
+    `--bind=${bindPath(host)}:/run/kubedos/host`,
+    `--bind-ro=${bindPath(layer)}:/run/kubedos/layer`,
+    ...userspace,
+    ...credentials.map(({ name, file }) => `--load-credential=${name}:${file}`),
+  ]);
+  const script = join(projectRoot(), "src/substrates/nspawn/start.sh");
+  const log = join(directory, "console.log");
+  const mark = machineMark(lab.paths, node.name);
+  try {
+    const machine = await startDaemon("sh", [script, name, inside.command, ...inside.args], { log, mark });
+    await writeMachine(lab.paths, { ...claim.record, process: machine, helpers: [] });
+    await waitForLeader(machine, log, context);
+  } catch (error) {
+    await cleanUp(lab.paths, claim.record);
+    throw error;
+  }
+  context.emit({ type: "node.phase", node: node.name, phase: "started", note: "unsealed" });
+}
+
+/** The container's own init runs: nspawn has taken its options and made its mounts. */
+async function waitForLeader(machine: Daemon, log: string, context: RunContext): Promise<void> {
+  for (let tries = 0; tries < leaderTries && (await isRunning(machine)); tries++) {
+    if ((await leaderOf(machine.pid)) !== undefined) return;
+    await delay(leaderPollMs, context.signal);
+  }
+  throw new KubedosError("failed", `the container did not start\n${await logTail(log)}`);
+}
+
+/** What is left of a container that has ended, or is to end at once. */
+async function cleanUp(paths: SpecPaths, record: MachineRecord): Promise<void> {
+  await endStrays(paths, record.node);
+  await removeGroups(machineName(paths, record));
+  await rm(hostLink(paths, record.node), { force: true });
+}
+
+function isOurs(record: MachineRecord): boolean {
+  return record.substrate === "nspawn";
+}
+
+/** What node and host share: the event log and the agent's socket. */
+function hostDirectory(paths: Pick<SpecPaths, "state">, node: string): string {
+  return join(machineDirectory(paths, node), "host");
+}
+
+/** A short name for that directory: the path of a socket in it must not be long. */
+function hostLink(paths: Pick<SpecPaths, "runtime">, node: string): string {
+  return join(paths.runtime, `${node}.host`);
+}
+
+/** systemd-nspawn(1), --bind: colons separate the parts, a backslash keeps one. */
+function bindPath(path: string): string {
+  return path.replaceAll(/[\\:]/g, String.raw`\$&`);
+}
 
 /** Nothing in it is kept, so it need not be asked politely: its init is killed, and nspawn cleans up after it. */
 async function endMachine(record: MachineRecord): Promise<void> {
@@ -136,20 +203,24 @@ async function endMachine(record: MachineRecord): Promise<void> {
   await endDaemon(record.process, 5_000);
 }
 
-/** PID 1 of the container: the child of nspawn. */
-async function leaderOf(nspawn: number): Promise<number | undefined> {
-  const children = await readFile(`/proc/${nspawn}/task/${nspawn}/children`, "utf8").catch(() => "");
-  const [first] = children.trim().split(" ");
-  return first === undefined || first === "" ? undefined : Number(first);
-}
-
-function machineName(lab: Lab, node: SpecNode): string {
-  return machineNameOf(lab.spec.metadata.name, node.name, lab.paths.spec);
+/** PID 1 of the container: the descendant of nspawn that is 1 in a pid namespace of its own (proc(5), NSpid). */
+async function leaderOf(parent: number): Promise<number | undefined> {
+  const children = await readFile(`/proc/${parent}/task/${parent}/children`, "utf8").catch(() => "");
+  for (const child of children.trim().split(" ").filter(Boolean).map(Number)) {
+    const status = await readFile(`/proc/${child}/status`, "utf8").catch(() => "");
+    if (/^NSpid:\s.*\s1$/m.test(status)) return child;
+    const below = await leaderOf(child);
+    if (below !== undefined) return below;
+  }
+  return undefined;
 }
 
 /** Unique on the host, also for two clusters of one name; at most 64 characters. */
-function machineNameOf(cluster: string, node: string, specFile: string): string {
-  const short = createHash("sha256").update(`${specFile}/${cluster}/${node}`).digest("hex").slice(0, 8);
+function machineName(
+  paths: Pick<SpecPaths, "spec">,
+  { cluster, node }: Pick<MachineRecord, "cluster" | "node">,
+): string {
+  const short = createHash("sha256").update(`${paths.spec}/${cluster}/${node}`).digest("hex").slice(0, 8);
   return `kd-${node.slice(0, 40)}-${short}`;
 }
 
@@ -189,8 +260,15 @@ async function userspaceWireguard(lab: Lab, host: string, context: RunContext): 
 
 async function removeGroups(name: string): Promise<void> {
   for (const hierarchy of ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"]) {
-    for (const inner of ["supervisor", "payload", ""]) {
-      await rmdir(join(hierarchy, name, inner)).catch(() => undefined); // not there, or not in this hierarchy
-    }
+    await removeGroup(join(hierarchy, name));
   }
+}
+
+/** A control group goes by rmdir(2), after the groups in it. */
+async function removeGroup(directory: string): Promise<void> {
+  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (entry.isDirectory()) await removeGroup(join(directory, entry.name));
+  }
+  await rmdir(directory).catch(() => undefined); // not there, or not in this hierarchy
 }

@@ -2,7 +2,8 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { SpecNode } from "../../spec/types.ts";
 import { agentPorts } from "../../../shared/agent-api.ts";
-import type { Accelerator } from "./accelerator.ts";
+import { socketPath } from "../../host/runtime-directory.ts";
+import { acceleratorArguments, type Accelerator } from "./accelerator.ts";
 
 /** Where the files of one virtual machine are. */
 export interface MachineFiles {
@@ -15,6 +16,8 @@ export interface MachineFiles {
   console: string;
   consoleSocket: string;
   controlSocket: string;
+  /** QEMU Machine Protocol. */
+  qmpSocket: string;
 }
 
 export function machineFiles(directory: string, runtime: string, node: string, code: string): MachineFiles {
@@ -23,12 +26,18 @@ export function machineFiles(directory: string, runtime: string, node: string, c
     seed: join(directory, "seed.img"),
     code,
     vars: join(directory, "vars.fd"),
-    tpmSocket: join(runtime, `${node}.tpm`),
+    tpmSocket: socketPath(runtime, `${node}.tpm`),
     events: join(directory, "events.jsonl"),
     console: join(directory, "console.log"),
-    consoleSocket: join(runtime, `${node}.con`),
-    controlSocket: join(runtime, `${node}.ctl`),
+    consoleSocket: socketPath(runtime, `${node}.con`),
+    controlSocket: socketPath(runtime, `${node}.ctl`),
+    qmpSocket: socketPath(runtime, `${node}.qmp`),
   };
+}
+
+/** The sockets among a machine's files. */
+export function machineSockets(files: MachineFiles): string[] {
+  return [files.tpmSocket, files.consoleSocket, files.controlSocket, files.qmpSocket];
 }
 
 /** Name of a node's tap device; interface names hold 15 characters. */
@@ -59,9 +68,7 @@ export function qemuArguments(
     ["-no-user-config"],
     ["-display", "none"],
     ["-monitor", "none"],
-    ["-machine", "q35,smm=on"],
-    accelerator === "kvm" ? ["-accel", "kvm"] : ["-accel", "tcg,thread=multi,tb-size=256"],
-    ["-cpu", accelerator === "kvm" ? "host" : "max"],
+    acceleratorArguments[accelerator],
     ["-smp", String(node.cpus)],
     ["-m", String(node.memoryMiB)],
     ["-global", "driver=cfi.pflash01,property=secure,value=on"],
@@ -88,6 +95,8 @@ export function qemuArguments(
     ["-device", `virtserialport,chardev=events,name=${agentPorts.events}`],
     ["-chardev", `socket,id=control,path=${value(files.controlSocket)},server=on,wait=off`],
     ["-device", `virtserialport,chardev=control,name=${agentPorts.control}`],
+    ["-chardev", `socket,id=qmp,path=${value(files.qmpSocket)},server=on,wait=off`],
+    ["-mon", "chardev=qmp,mode=control"],
     ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
   ].flat();
 }

@@ -1,33 +1,40 @@
-import { copyFile, chmod, mkdir, rm, rmdir, stat, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, chmod, copyFile, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import { delay } from "../../host/clock.ts";
 import type { RunContext } from "../../host/context.ts";
-import { endDaemon, isRunning, logTail, sendLine, startDaemon } from "../../host/daemon.ts";
-import type { SpecPaths } from "../../host/paths.ts";
-import { missingTools } from "../../host/tools.ts";
+import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } from "../../host/daemon.ts";
+import { qmp } from "../../host/qmp.ts";
 import { run } from "../../host/run.ts";
+import { makeRuntimeDirectory } from "../../host/runtime-directory.ts";
+import { missingTools } from "../../host/tools.ts";
 import type { SpecNode } from "../../spec/types.ts";
 import {
   claimMachine,
+  endStrays,
   eventLog,
   listMachines,
   machineDirectory,
+  machineMark,
   machineStatus,
   readEvents,
   readMachine,
   removeMachine,
   rotateEvents,
   writeMachine,
+  type MachineRecord,
 } from "../machines.ts";
-import { bridge, destroyNetwork, inNetwork, prepareNetwork, runInNetwork } from "../network.ts";
-import { disconnectOperator } from "../operator.ts";
+import { bridge, inNetwork, linkExists, prepareNetwork, runInNetwork } from "../network.ts";
+import { changeLab, removeEmptyDirectories, removeRest } from "../teardown.ts";
 import type { Lab, NodeSeed, Substrate } from "../types.ts";
 import { chooseAccelerator } from "./accelerator.ts";
-import { machineFiles, qemuArguments, tapName } from "./command.ts";
+import { machineFiles, machineSockets, qemuArguments, tapName, type MachineFiles } from "./command.ts";
 
-const stopGraceMs = 15_000;
-const socketTries = 100;
+const stopGraceMs = 20_000;
+const stopPollMs = 200;
+const socketTries = 200;
+const socketPollMs = 50;
 
 /** Virtual machines on this host: UEFI with Secure Boot enforcing, TPM 2.0, the sealed image as it leaves the foundry. */
 export const qemuSubstrate: Substrate = {
@@ -40,155 +47,192 @@ export const qemuSubstrate: Substrate = {
       "qemu-img": "qemu-utils",
       swtpm: "swtpm",
       ip: "iproute2",
+      nsenter: "util-linux",
       unshare: "util-linux",
     });
-    const tun = await stat("/dev/net/tun").catch(() => undefined);
-    if (tun === undefined)
-      tools.push({ what: "/dev/net/tun is missing", hint: "load the kernel module: modprobe tun" });
-    return tools;
+    return [...tools, ...(await missingTun())];
   },
 
-  async prepare(lab, context) {
-    await mkdir(lab.paths.runtime, { recursive: true, mode: 0o700 });
-    await prepareNetwork(lab.paths, lab.spec.underlay.mtu, context);
+  prepare(lab, context) {
+    return changeLab(lab.paths, context, async () => {
+      await makeRuntimeDirectory(lab.paths.runtime);
+      await prepareNetwork(lab.paths, lab.spec.underlay.mtu, context);
+    });
   },
 
-  async start(lab, node, seed, context) {
-    const cluster = lab.spec.metadata.name;
-    const { image, firmware, hash } = lab.artifacts;
-    if (image === undefined || firmware === undefined) {
-      throw new KubedosError("failed", "the qemu substrate needs the sealed image and its firmware");
-    }
-    // 1. The machine's own files, behind its ownership mark.
-    const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "qemu", artifact: hash });
-    if (claim.running) return;
-    const directory = machineDirectory(lab.paths, node.name);
-    const files = machineFiles(directory, lab.paths.runtime, node.name, firmware.code);
-    await makeDisk(files.disk, image, node, context);
-    if ((await stat(files.vars).catch(() => undefined)) === undefined) {
-      await copyFile(firmware.vars, files.vars);
-      await chmod(files.vars, 0o600);
-    }
-    await writeSeed(files.seed, seed);
-    await rotateEvents(files.events);
-    for (const socket of [files.tpmSocket, files.consoleSocket, files.controlSocket]) await rm(socket, { force: true });
-    // 2. TPM and network device.
-    const accelerator = await chooseAccelerator(context);
-    await mkdir(join(directory, "tpm"), { recursive: true, mode: 0o700 });
-    const tpm = await startDaemon(
-      "swtpm",
-      [
-        "socket",
-        "--tpm2",
-        "--tpmstate",
-        `dir=${join(directory, "tpm")}`,
-        "--ctrl",
-        `type=unixio,path=${files.tpmSocket}`,
-        "--terminate",
-      ],
-      { log: join(directory, "swtpm.log") },
-    );
-    await waitForFile(files.tpmSocket, "the TPM emulator's socket", join(directory, "swtpm.log"), context);
-    await makeTap(lab, node, context);
-    // 3. The machine.
-    const inside = await inNetwork(lab.paths, "qemu-system-x86_64", qemuArguments(cluster, node, files, accelerator));
-    const log = join(directory, "qemu.log");
-    const machine = await startDaemon(inside.command, inside.args, { log });
-    await writeMachine(lab.paths, { ...claim.record, artifact: hash, process: machine, helpers: [tpm] });
-    await waitForFile(files.controlSocket, "QEMU's control socket", log, context, () => isRunning(machine));
-    context.emit({ type: "node.phase", node: node.name, phase: "started", note: accelerator });
+  start(lab, node, seed, context) {
+    return changeLab(lab.paths, context, () => startMachine(lab, node, seed, context));
   },
 
   status: machineStatus,
 
-  events: (lab, node, offset) => readEvents(eventLog(lab.paths, node), offset),
+  events: (lab, node, offset) => readEvents(eventLog(lab.paths, node), node, offset),
 
   async request(lab, node, request) {
-    const files = machineFiles("", lab.paths.runtime, node, "");
-    await sendLine(files.controlSocket, JSON.stringify(request));
+    await sendLine(socketsOf(lab, node).controlSocket, JSON.stringify(request));
   },
 
   consoleLog: (paths, node) => join(machineDirectory(paths, node), "console.log"),
 
-  consoleAttachment: async (paths, node) => ({ socket: machineFiles("", paths.runtime, node, "").consoleSocket }),
+  consoleAttachment: async (paths, node) => ({ socket: socketsOf({ paths }, node).consoleSocket }),
 
-  async stop(lab, node, context) {
-    const record = await readMachine(lab.paths, node);
-    if (record === undefined || !(await isRunning(record.process))) return;
-    await this.request(lab, node, { id: `stop-${record.process!.pid}`, command: "poweroff" }).catch(() => undefined);
-    for (let waited = 0; waited < stopGraceMs && (await isRunning(record.process)); waited += 200) {
-      await delay(200, context.signal);
-    }
-    await endAll(record);
+  stop(lab, node, context) {
+    return changeLab(lab.paths, context, async () => {
+      const record = await readMachine(lab.paths, node);
+      if (record === undefined) return;
+      if (await isRunning(record.process)) await powerOff(lab, record, context);
+      await endAll(lab, record);
+    });
   },
 
-  async destroy(lab) {
-    for (const record of await listMachines(lab.paths)) {
-      if (record.substrate !== "qemu") continue;
-      await endAll(record);
-      const files = machineFiles("", lab.paths.runtime, record.node, "");
-      for (const socket of [files.tpmSocket, files.consoleSocket, files.controlSocket])
-        await rm(socket, { force: true });
-      await removeMachine(lab.paths, record.node);
-    }
-    await removeRest(lab.paths);
+  async destroy(lab, context) {
+    await changeLab(lab.paths, context, async () => {
+      const records = await listMachines(lab.paths);
+      for (const record of records.filter(isOurs)) {
+        await endAll(lab, record);
+        for (const socket of machineSockets(socketsOf(lab, record.node))) await rm(socket, { force: true });
+        await removeMachine(lab.paths, record.node);
+      }
+      await removeRest(
+        lab.paths,
+        records.filter((record) => !isOurs(record)),
+        context,
+      );
+    });
+    await removeEmptyDirectories(lab.paths);
   },
 };
 
-/** Operator's peer, network and empty directories: the end of every `down`. */
-export async function removeRest(paths: SpecPaths): Promise<void> {
-  await disconnectOperator(paths);
-  await destroyNetwork(paths);
-  await rm(join(paths.state, "layer"), { recursive: true, force: true });
-  await rm(join(paths.state, "run.json"), { force: true });
-  for (const directory of [join(paths.state, "nodes"), paths.runtime]) await rmdir(directory).catch(() => undefined);
+async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: RunContext): Promise<void> {
+  const cluster = lab.spec.metadata.name;
+  const { image, firmware, hash } = lab.artifacts;
+  if (image === undefined || firmware === undefined) {
+    throw new KubedosError("failed", "the qemu substrate needs the sealed image and its firmware");
+  }
+  // 1. The machine's own files, behind its ownership mark.
+  const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "qemu", artifact: hash });
+  if (claim.running) return;
+  const directory = machineDirectory(lab.paths, node.name);
+  const files = machineFiles(directory, lab.paths.runtime, node.name, firmware.code);
+  await makeOnce(files.disk, (file) => makeDisk(file, image, node, context));
+  await makeOnce(files.vars, async (file) => {
+    await copyFile(firmware.vars, file);
+    await chmod(file, 0o600);
+  });
+  await writeSeed(files.seed, seed);
+  await rotateEvents(files.events);
+  for (const socket of machineSockets(files)) await rm(socket, { force: true });
+  const accelerator = await chooseAccelerator(context);
+  await makeTap(lab, node, context);
+  // 2. TPM and machine; both are ended when something fails.
+  const mark = machineMark(lab.paths, node.name);
+  try {
+    const tpm = await startTpm(directory, files, mark, context);
+    const inside = await inNetwork(lab.paths, "qemu-system-x86_64", qemuArguments(cluster, node, files, accelerator));
+    const log = join(directory, "qemu.log");
+    const machine = await startDaemon(inside.command, inside.args, { log, mark });
+    await writeMachine(lab.paths, { ...claim.record, process: machine, helpers: [tpm] });
+    await waitForFile(files.qmpSocket, "QEMU's control socket", log, machine, context);
+  } catch (error) {
+    await endStrays(lab.paths, node.name);
+    throw error;
+  }
+  context.emit({ type: "node.phase", node: node.name, phase: "started", note: accelerator });
 }
 
-async function endAll(record: {
-  process?: { pid: number; startTime: string };
-  helpers: { pid: number; startTime: string }[];
-}) {
+async function startTpm(directory: string, files: MachineFiles, mark: string, context: RunContext): Promise<Daemon> {
+  const state = join(directory, "tpm");
+  const log = join(directory, "swtpm.log");
+  await mkdir(state, { recursive: true, mode: 0o700 });
+  const channels = ["--tpmstate", `dir=${state}`, "--ctrl", `type=unixio,path=${files.tpmSocket}`];
+  const tpm = await startDaemon("swtpm", ["socket", "--tpm2", ...channels, "--terminate"], { log, mark });
+  await waitForFile(files.tpmSocket, "the TPM emulator's socket", log, tpm, context);
+  return tpm;
+}
+
+/** Asks the node's agent to power off; a machine whose agent does not listen has nothing to put away. */
+async function powerOff(lab: Pick<Lab, "paths">, record: MachineRecord, context: RunContext): Promise<void> {
+  const { qmpSocket, controlSocket } = socketsOf(lab, record.node);
+  const ports = (await qmp(qmpSocket, "query-chardev").catch(() => [])) as {
+    label: string;
+    "frontend-open": boolean;
+  }[];
+  if (!ports.some((port) => port.label === "control" && port["frontend-open"])) return;
+  await sendLine(controlSocket, JSON.stringify({ id: `stop-${record.process!.pid}`, command: "poweroff" }));
+  for (let waited = 0; waited < stopGraceMs && (await isRunning(record.process)); waited += stopPollMs) {
+    await delay(stopPollMs, context.signal);
+  }
+}
+
+function isOurs(record: MachineRecord): boolean {
+  return record.substrate === "qemu";
+}
+
+function socketsOf(lab: Pick<Lab, "paths">, node: string): MachineFiles {
+  return machineFiles(machineDirectory(lab.paths, node), lab.paths.runtime, node, "");
+}
+
+/** QEMU ends at SIGTERM after it has written what it holds; the TPM emulator ends with it, if it is not stuck. */
+async function endAll(lab: Pick<Lab, "paths">, record: MachineRecord): Promise<void> {
   await endDaemon(record.process, 3_000);
   for (const helper of record.helpers) await endDaemon(helper, 1_000);
+  await endStrays(lab.paths, record.node);
+}
+
+/** The device that guests' network ports are made with. Most hosts let every user open it. */
+async function missingTun(): Promise<{ what: string; hint: string }[]> {
+  const tun = "/dev/net/tun";
+  if ((await stat(tun).catch(() => undefined)) === undefined) {
+    return [{ what: `${tun} is missing`, hint: "load the kernel module: modprobe tun" }];
+  }
+  const denied = await access(tun, constants.R_OK | constants.W_OK).then(
+    () => false,
+    () => true,
+  );
+  return denied ? [{ what: `${tun} cannot be opened by this user`, hint: `run as root, or: chmod 0666 ${tun}` }] : [];
+}
+
+/** Makes a file unless it is there: whole or not at all. */
+async function makeOnce(file: string, make: (unfinished: string) => Promise<unknown>): Promise<void> {
+  if ((await stat(file).catch(() => undefined)) !== undefined) return;
+  await make(`${file}.new`);
+  await rename(`${file}.new`, file);
 }
 
 async function makeDisk(disk: string, image: string, node: SpecNode, context: RunContext): Promise<void> {
-  if ((await stat(disk).catch(() => undefined)) !== undefined) return;
   const args = ["create", "-q", "-f", "qcow2", "-b", image, "-F", "raw", disk, `${node.diskGiB}G`];
   await run("qemu-img", args, { signal: context.signal, timeoutMs: 60_000 });
 }
 
+/** The seed holds secrets: readable by its owner only, from its first byte on. */
 async function writeSeed(file: string, seed: NodeSeed): Promise<void> {
-  await writeFile(`${file}.new`, seed.disk, { mode: 0o600 });
-  await rm(file, { force: true });
-  await copyFile(`${file}.new`, file);
-  await chmod(file, 0o600);
-  await rm(`${file}.new`);
+  await rm(`${file}.new`, { force: true });
+  await writeFile(`${file}.new`, seed.disk, { mode: 0o600, flag: "wx" });
+  await rename(`${file}.new`, file);
 }
 
 async function makeTap(lab: Lab, node: SpecNode, context: RunContext): Promise<void> {
   const tap = tapName(node);
-  await runInNetwork(lab.paths, "ip", ["link", "delete", tap], context, { okStatuses: [0, 1] });
-  await runInNetwork(lab.paths, "ip", ["tuntap", "add", tap, "mode", "tap"], context);
-  await runInNetwork(
-    lab.paths,
-    "ip",
-    ["link", "set", tap, "mtu", String(lab.spec.underlay.mtu), "master", bridge, "up"],
-    context,
-  );
+  if (!(await linkExists(lab.paths, tap, context))) {
+    const hint = "is /dev/net/tun there, and may this user open it? `kubedos doctor` checks";
+    await runInNetwork(lab.paths, "ip", ["tuntap", "add", tap, "mode", "tap"], context, { hint });
+  }
+  const mtu = String(lab.spec.underlay.mtu);
+  await runInNetwork(lab.paths, "ip", ["link", "set", tap, "mtu", mtu, "master", bridge, "up"], context);
 }
 
 async function waitForFile(
   file: string,
   what: string,
   log: string,
+  daemon: Daemon,
   context: RunContext,
-  alive: () => Promise<boolean> = () => Promise.resolve(true),
 ): Promise<void> {
   for (let tries = 0; tries < socketTries; tries++) {
-    if ((await stat(file).catch(() => undefined)) !== undefined) return;
-    if (!(await alive())) break;
-    await delay(50, context.signal);
+    if ((await stat(file).catch(() => undefined)) !== undefined) break;
+    if (!(await isRunning(daemon))) break;
+    await delay(socketPollMs, context.signal);
   }
-  throw new KubedosError("failed", `${what} did not appear: ${file}\n${await logTail(log)}`);
+  const ready = (await stat(file).catch(() => undefined)) !== undefined && (await isRunning(daemon));
+  if (!ready) throw new KubedosError("failed", `${what} did not appear: ${file}\n${await logTail(log)}`);
 }

@@ -1,0 +1,39 @@
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { markVariable, startTimeOf, type Daemon } from "./daemon.ts";
+
+/**
+ * Living processes with this mark. Finds what was started just before kubedos was killed and so was never written down.
+ * Processes of other users are passed over: their environment cannot be read.
+ */
+export async function findMarked(mark: string): Promise<Daemon[]> {
+  const wanted = `${markVariable}=${mark}`;
+  return findProcesses(async (pid) => {
+    const environment = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+    return environment.split("\0").includes(wanted);
+  });
+}
+
+/** Living processes in the same network namespace as this one; never those of the caller's own namespace. */
+export async function processesInNetworkOf(daemon: Daemon): Promise<Daemon[]> {
+  const own = await networkNamespace("self");
+  const theirs = await networkNamespace(String(daemon.pid));
+  if (own === undefined || theirs === undefined || own === theirs) return [];
+  return findProcesses(async (pid) => (await networkNamespace(String(pid))) === theirs);
+}
+
+async function networkNamespace(pid: string): Promise<string | undefined> {
+  return readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
+}
+
+async function findProcesses(matches: (pid: number) => Promise<boolean>): Promise<Daemon[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const found = await Promise.all(
+    pids.map(async (pid): Promise<Daemon[]> => {
+      if (pid === process.pid) return [];
+      // The start time first: were the pid given to another process in between, the pair would fit neither.
+      const startTime = await startTimeOf(pid);
+      return startTime !== undefined && (await matches(pid)) ? [{ pid, startTime }] : [];
+    }),
+  );
+  return found.flat();
+}
