@@ -20,7 +20,10 @@ describe.each(substrateNames)("substrate %s", (name) => {
   const stateOf = async (node: string) => (await substrate.status(lab)).find((machine) => machine.node === node);
   const bystanders: number[] = [];
 
+  let groupsBefore: string[];
+
   beforeEach(async () => {
+    groupsBefore = await groups();
     lab = await makeLab(name);
     await substrate.prepare(lab, lab.context);
   });
@@ -60,7 +63,7 @@ describe.each(substrateNames)("substrate %s", (name) => {
     expect(first).toMatchObject({ state: "running", artifact: lab.artifacts.hash });
     await Promise.all([start(), start()]);
     expect(await stateOf("hub-1")).toEqual(first);
-    expect(await ownProcesses(lab, "hub-1")).toHaveLength(name === "qemu" ? 2 : 1);
+    await until(async () => (await ownProcesses(lab, "hub-1")).length === (name === "qemu" ? 2 : 1));
     expect(lab.events.filter((event) => event.type === "node.phase" && event.phase === "started")).toHaveLength(1);
   });
 
@@ -81,6 +84,7 @@ describe.each(substrateNames)("substrate %s", (name) => {
 
   it("stops a machine, keeps its state, and starts it again", async () => {
     await start();
+    if (name === "nspawn") await until(async () => (await consoleOf(lab)).includes("up\n")); // it minds signals now
     const kept = join(machineDirectory(lab.paths, "hub-1"), "machine.json");
     await substrate.stop(lab, "hub-1", lab.context);
     expect(await stateOf("hub-1")).toMatchObject({ state: "stopped" });
@@ -94,9 +98,11 @@ describe.each(substrateNames)("substrate %s", (name) => {
   it("sees a machine that was killed, and starts it again", async () => {
     await start();
     const { pid } = (await stateOf("hub-1"))!;
+    const guests = await groupMembers();
     process.kill(pid!, "SIGKILL");
     await until(async () => (await stateOf("hub-1"))?.state === "stopped");
     await start();
+    expect((await groupMembers()).filter((member) => guests.includes(member))).toEqual([]);
     const again = await stateOf("hub-1");
     expect(again?.state).toBe("running");
     expect(again?.pid).not.toBe(pid);
@@ -109,9 +115,8 @@ describe.each(substrateNames)("substrate %s", (name) => {
     await writeMachine(lab.paths, { ...record, process: undefined, helpers: [] });
     expect(await stateOf("hub-1")).toMatchObject({ state: "stopped" });
     await start();
-    const processes = await ownProcesses(lab, "hub-1");
-    expect(processes).toHaveLength(name === "qemu" ? 2 : 1);
-    expect(processes).not.toContain(record.process!.pid);
+    await until(async () => (await ownProcesses(lab, "hub-1")).length === (name === "qemu" ? 2 : 1));
+    expect(await ownProcesses(lab, "hub-1")).not.toContain(record.process!.pid);
   });
 
   it("never touches a process that was given the pid of one of its own", async () => {
@@ -165,10 +170,10 @@ describe.each(substrateNames)("substrate %s", (name) => {
     await substrate.destroy(lab, lab.context);
     expect(await readdir(lab.paths.state)).toEqual(["report.json"]);
     expect(existsSync(lab.paths.runtime)).toBe(false);
-    expect(await allProcesses(lab)).toEqual([]);
     expect(shell.exitCode ?? shell.signalCode).not.toBeNull();
     expect(existsSync(join(lab.artifacts.layer, layerFile))).toBe(true);
-    expect(await groupsOf("hub-1")).toEqual([]);
+    expect(await groups()).toEqual(groupsBefore);
+    expect(await allProcesses(lab)).toEqual([]);
     await substrate.destroy(lab, lab.context);
   });
 });
@@ -183,6 +188,10 @@ interface Link {
 async function linksOf(lab: TestLab): Promise<Link[]> {
   const { stdout } = await runInNetwork(lab.paths, "ip", ["-j", "link", "show"], lab.context);
   return JSON.parse(stdout) as Link[];
+}
+
+async function consoleOf(lab: TestLab): Promise<string> {
+  return readFile(substrates[lab.spec.substrate.name].consoleLog(lab.paths, "hub-1"), "utf8");
 }
 
 /** A program of an operator that runs in the cluster's network, as `kubedos ssh` does. */
@@ -212,11 +221,22 @@ async function processes(matches: (environment: string[], command: string[]) => 
   return found;
 }
 
-async function groupsOf(node: string): Promise<string[]> {
+const hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
+/** Control groups of containers on this host. */
+async function groups(): Promise<string[]> {
   const lists = await Promise.all(
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"].map((path) => readdir(path).catch(() => [])),
+    hierarchies.map(async (path) => (await readdir(path).catch(() => [])).map((entry) => join(path, entry))),
   );
-  return lists.flat().filter((entry) => entry.startsWith(`kd-${node}-`));
+  return lists.flat().filter((path) => path.includes("/kd-"));
+}
+
+/** Processes in the control groups that this test made. */
+async function groupMembers(): Promise<string[]> {
+  const { stdout } = await run("find", [...(await groups()), "/dev/null", "-name", "cgroup.procs"]);
+  const files = stdout.split("\n").filter((file) => /kd-hub-1-/.test(file));
+  const lists = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
+  return lists.flatMap((text) => text.split("\n")).filter((pid) => pid !== "");
 }
 
 async function until(condition: () => Promise<boolean>): Promise<void> {

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import { delay } from "../../host/clock.ts";
+import { endGroup } from "../../host/control-group.ts";
 import type { RunContext } from "../../host/context.ts";
 import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } from "../../host/daemon.ts";
 import type { SpecPaths } from "../../host/paths.ts";
@@ -91,8 +92,8 @@ export const nspawnSubstrate: Substrate = {
     await changeLab(lab.paths, context, async () => {
       const records = await listMachines(lab.paths);
       for (const record of records.filter(isOurs)) {
-        await endMachine(record);
-        await cleanUp(lab.paths, record);
+        await cleanUp(lab.paths, record); // nothing in it is kept, so it is not asked politely
+        await endDaemon(record.process, 2_000);
         await removeMachine(lab.paths, record.node);
       }
       await removeRest(
@@ -112,6 +113,7 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
   const cluster = lab.spec.metadata.name;
   const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "nspawn", artifact: hash });
   if (claim.running) return;
+  await cleanUp(lab.paths, claim.record);
   const directory = machineDirectory(lab.paths, node.name);
   const host = hostDirectory(lab.paths, node.name);
   await mkdir(host, { recursive: true, mode: 0o755 });
@@ -163,10 +165,10 @@ async function waitForLeader(machine: Daemon, log: string, context: RunContext):
   throw new KubedosError("failed", `the container did not start\n${await logTail(log)}`);
 }
 
-/** What is left of a container that has ended, or is to end at once. */
+/** Ends what is left of a container. nspawn's own end, by SIGKILL, would not end it: its processes are in its group. */
 async function cleanUp(paths: SpecPaths, record: MachineRecord): Promise<void> {
+  await endGroup(machineName(paths, record));
   await endStrays(paths, record.node);
-  await removeGroups(machineName(paths, record));
   await rm(hostLink(paths, record.node), { force: true });
 }
 
@@ -189,26 +191,13 @@ function bindPath(path: string): string {
   return path.replaceAll(/[\\:]/g, String.raw`\$&`);
 }
 
-/** Nothing in it is kept, so it need not be asked politely: its init is killed, and nspawn cleans up after it. */
-async function endMachine(record: MachineRecord): Promise<void> {
-  if (!(await isRunning(record.process))) return;
-  const leader = await leaderOf(record.process!.pid);
-  if (leader !== undefined) {
-    try {
-      process.kill(leader, "SIGKILL");
-    } catch {
-      // it has just ended
-    }
-  }
-  await endDaemon(record.process, 5_000);
-}
-
 /** PID 1 of the container: the descendant of nspawn that is 1 in a pid namespace of its own (proc(5), NSpid). */
 async function leaderOf(parent: number): Promise<number | undefined> {
   const children = await readFile(`/proc/${parent}/task/${parent}/children`, "utf8").catch(() => "");
   for (const child of children.trim().split(" ").filter(Boolean).map(Number)) {
     const status = await readFile(`/proc/${child}/status`, "utf8").catch(() => "");
-    if (/^NSpid:\s.*\s1$/m.test(status)) return child;
+    const isInit = /^NSpid:\s.*\s1$/m.test(status) && !status.includes("systemd-nspawn");
+    if (isInit) return child;
     const below = await leaderOf(child);
     if (below !== undefined) return below;
   }
@@ -256,19 +245,4 @@ async function userspaceWireguard(lab: Lab, host: string, context: RunContext): 
   const mountPoint = join(host, "wireguard-go");
   await (await open(mountPoint, "a", 0o755)).close();
   return [`--bind-ro=${tool}:/run/kubedos/host/wireguard-go`];
-}
-
-async function removeGroups(name: string): Promise<void> {
-  for (const hierarchy of ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"]) {
-    await removeGroup(join(hierarchy, name));
-  }
-}
-
-/** A control group goes by rmdir(2), after the groups in it. */
-async function removeGroup(directory: string): Promise<void> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  for (const entry of entries) {
-    if (entry.isDirectory()) await removeGroup(join(directory, entry.name));
-  }
-  await rmdir(directory).catch(() => undefined); // not there, or not in this hierarchy
 }
