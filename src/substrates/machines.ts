@@ -68,8 +68,14 @@ export async function writeMachine(paths: Pick<SpecPaths, "state">, record: Mach
 /** Names of all machines with an ownership mark. */
 export async function listMachines(paths: Pick<SpecPaths, "state">): Promise<MachineRecord[]> {
   const names = await readdir(join(paths.state, "nodes")).catch(() => []);
-  const records = await Promise.all(names.toSorted().map((name) => readMachine(paths, name).catch(() => undefined)));
+  const records = await Promise.all(
+    names.toSorted(byName).map((name) => readMachine(paths, name).catch(() => undefined)),
+  );
   return records.filter((record) => record !== undefined);
+}
+
+function byName(a: string, b: string): number {
+  return a < b ? -1 : 1;
 }
 
 /** State of every machine of the spec, and of machines that the spec no longer has. */
@@ -134,7 +140,7 @@ export async function endStrays(paths: Pick<SpecPaths, "state">, node: string): 
 export async function foreignEntries(paths: Pick<SpecPaths, "state">): Promise<string[]> {
   const names = await readdir(join(paths.state, "nodes")).catch(() => []);
   const foreign: string[] = [];
-  for (const name of names.toSorted()) {
+  for (const name of names.toSorted(byName)) {
     const found = await readMachine(paths, name).catch(() => "foreign" as const);
     const directory = machineDirectory(paths, name);
     if (found === undefined) await rm(join(directory, unfinishedRecord), { force: true }).catch(() => undefined);

@@ -51,7 +51,7 @@ export async function connectOperator(
     "[Interface]\n",
     () => `[Interface]\nPrivateKey = ${access.wireguard.privateKey}\n`,
   );
-  await runWg(paths, wireguard, ["syncconf", operatorInterface, "/dev/stdin"], context, { input: configuration });
+  await configureInterface(paths, wireguard, configuration, context);
   const plane = controlPlane(layer);
   for (const step of [
     ["address", "replace", `${access.address}/32`, "dev", operatorInterface],
@@ -139,6 +139,7 @@ async function ensureInterface(paths: SpecPaths, context: RunContext): Promise<D
  * may write: it gets a /run of its own.
  */
 async function startWireguardGo(paths: SpecPaths, context: RunContext): Promise<Daemon> {
+  await rm(privateRun(paths), { recursive: true, force: true }); // a dead one's socket would look like a live one's
   await mkdir(privateRun(paths), { recursive: true, mode: 0o700 });
   const script = 'mount --bind "$1" /run && exec wireguard-go --foreground "$2"';
   const inside = await inNetwork(paths, "unshare", [
@@ -160,17 +161,20 @@ async function startWireguardGo(paths: SpecPaths, context: RunContext): Promise<
   );
 }
 
-/** wg(8) in the cluster's network and, for wireguard-go, with its /run. */
-async function runWg(
+/**
+ * Gives a configuration to the interface, for wireguard-go with its /run. wg(8) opens its input by name, which the
+ * kernel refuses for a socket, and a socket is what a child of node has: hence the pipe.
+ */
+async function configureInterface(
   paths: SpecPaths,
   wireguard: Daemon | undefined,
-  args: readonly string[],
+  configuration: string,
   context: RunContext,
-  options: { input: string },
 ): Promise<void> {
-  const { command, args: inside } = await inNetwork(paths, "wg", args);
+  const script = 'cat | wg syncconf "$1" /dev/stdin';
+  const { command, args } = await inNetwork(paths, "sh", ["-c", script, "sh", operatorInterface]);
   const mount = wireguard === undefined ? [] : [`--mount=/proc/${wireguard.pid}/ns/mnt`];
-  await run(command, [...mount, ...inside], { signal: context.signal, timeoutMs: 30_000, ...options });
+  await run(command, [...mount, ...args], { input: configuration, signal: context.signal, timeoutMs: 30_000 });
 }
 
 async function ensureAgent(paths: SpecPaths, key: string, context: RunContext): Promise<void> {
