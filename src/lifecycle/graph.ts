@@ -67,11 +67,15 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const layer = blob(layerArchive(inputs.layer, lock.epoch));
   const uki = ukiStage(tools, root, initrd, layer);
   const sign = espStage(tools, uki, blob(inputs.secureBoot.db), inputs.secureBoot.dbKey);
-  const firmware = firmwareStage(tools, {
-    pk: blob(inputs.secureBoot.pk),
-    kek: blob(inputs.secureBoot.kek),
-    db: blob(inputs.secureBoot.db),
-  });
+  const firmware = firmwareStage(
+    tools,
+    {
+      pk: blob(inputs.secureBoot.pk),
+      kek: blob(inputs.secureBoot.kek),
+      db: blob(inputs.secureBoot.db),
+    },
+    spec.trust.secureBoot,
+  );
   // 3. Targets.
   const raw = rawStage(root, sign);
   const wanted = spec.targets.map((name) => ({

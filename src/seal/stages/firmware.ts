@@ -2,20 +2,24 @@ import { guidFromHash } from "../../targets/gpt.ts";
 import type { Stage } from "../../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
 
-/** OVMF for virtual machines, with only the foundry's own Secure Boot keys enrolled (PEM certificates as inputs). */
+/**
+ * OVMF for virtual machines. With `enforce`, only the foundry's own Secure Boot keys are enrolled (PEM certificates as
+ * inputs); without, the variables are empty and the firmware starts anything.
+ */
 export function firmwareStage(
   tools: Tools,
   keys: { pk: { sha256: string }; kek: { sha256: string }; db: { sha256: string } },
+  enforce: boolean,
 ): Stage {
   const owner = guidFromHash(keys.pk.sha256).toLowerCase();
   return {
     name: "firmware",
     version: scriptVersion(tools, "firmware.sh"),
-    options: { owner },
+    options: { owner, enforce },
     inputs: keys,
     outputs: ["code", "vars"],
     async run(work) {
-      await runScript(tools, work, "firmware.sh", [owner]);
+      await runScript(tools, work, "firmware.sh", [owner, enforce ? "enforce" : "open"]);
     },
   };
 }
