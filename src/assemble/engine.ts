@@ -3,6 +3,7 @@ import { mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
+import { nameFullDisk } from "../host/disk.ts";
 import { takeExclusive } from "../host/lease.ts";
 import { type ActionRecord, peekAction, readAction, writeAction } from "../store/actions.ts";
 import type { Store } from "../store/store.ts";
@@ -47,10 +48,18 @@ export function stageId(stage: Stage): string {
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, input]) => [name, "sha256" in input ? input.sha256 : [stageId(input.stage), input.output]]);
   const id = createHash("sha256")
-    .update(JSON.stringify([stage.name, stage.version, stage.options, inputs, stage.outputs]))
+    .update(JSON.stringify([stage.name, stage.version, sortKeys(stage.options), inputs, stage.outputs]))
     .digest("hex");
   ids.set(stage, id);
   return id;
+}
+
+/** The same value with the keys of every object in order: how options were written down must not change an id. */
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item)]));
 }
 
 /** All stages that the goals need, inputs before users. */
@@ -98,13 +107,18 @@ export async function runStages(
   const demand = (stage: Stage): Promise<ActionRecord> => {
     const known = running.get(stage);
     if (known !== undefined) return known;
+    if (signal.aborted) return Promise.reject(signal.reason as Error);
     const promise = makeStage(stage, store, { ...context, signal }, demand);
     promise.catch((error: unknown) => failure.abort(error));
     running.set(stage, promise);
     return promise;
   };
   const settled = await Promise.allSettled(goals.map(demand));
-  await Promise.allSettled(running.values());
+  // A stage that failed leaves others behind that still run, or still ask for their inputs.
+  for (let known = -1; known !== running.size;) {
+    known = running.size;
+    await Promise.allSettled(running.values());
+  }
   if (failure.signal.aborted) throw failure.signal.reason;
   const done = new Map<Stage, ActionRecord>();
   settled.forEach((result, index) => {
@@ -141,10 +155,10 @@ async function makeStage(
     }),
   );
   // 2. Only one process makes it; another one that waited finds it made.
+  const out = `${await store.temporary()}.stage`;
   const lease = await takeExclusive(join(store.directory, "actions", `${id}.lease`), context.signal, (pid) =>
     context.emit({ type: "log", level: "info", message: `${stage.name}: waiting for process ${pid}, which builds it` }),
   );
-  const out = `${await store.temporary()}.stage`;
   try {
     const made = await readAction(store, id);
     if (made !== undefined) return made;
@@ -171,9 +185,13 @@ async function makeStage(
     await writeAction(store, id, action);
     context.emit({ type: "stage.done", stage: stage.name, id, seconds: elapsed(), sizeBytes });
     return action;
-  } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    context.emit({ type: "stage.failed", stage: stage.name, id, message });
+  } catch (thrown) {
+    const error = await nameFullDisk(thrown, store.directory);
+    // Cancelled is not failed: the stage that did fail, or Ctrl-C, is what there is to say.
+    if (!context.signal.aborted) {
+      const message = error instanceof Error ? error.message : String(error);
+      context.emit({ type: "stage.failed", stage: stage.name, id, message });
+    }
     throw error;
   } finally {
     await rm(out, { recursive: true, force: true });

@@ -5,8 +5,10 @@ import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
+import { nameFullDisk } from "../host/disk.ts";
 import { takeExclusive } from "../host/lease.ts";
 import { run } from "../host/run.ts";
+import { requireTools } from "../host/tools.ts";
 import type { Lock, LockedPackage } from "../lock/types.ts";
 import type { Store } from "../store/store.ts";
 import { forEachLimit } from "./parallel.ts";
@@ -49,9 +51,10 @@ export async function openFoundry(lock: Lock, store: Store, context: RunContext)
   const partial = `${directory}.partial`;
   try {
     if (existsSync(directory)) return { directory, id };
+    await requireTools({ "dpkg-deb": "dpkg" });
     const elapsed = stopwatch();
     context.emit({ type: "stage.started", stage: "foundry", id });
-    await rm(partial, { recursive: true, force: true });
+    await removeTree(partial);
     await extractAll(
       lock.foundry,
       store,
@@ -66,11 +69,18 @@ export async function openFoundry(lock: Lock, store: Store, context: RunContext)
     await writeFile(join(partial, "etc/group"), "root:x:0:\n");
     await rename(partial, directory);
     context.emit({ type: "stage.done", stage: "foundry", id, seconds: elapsed() });
+  } catch (error) {
+    throw await nameFullDisk(error, store.directory);
   } finally {
-    await rm(partial, { recursive: true, force: true });
+    await removeTree(partial);
     await lease.release();
   }
   return { directory, id };
+}
+
+/** A dpkg-deb that outlived a killed build may write into the tree for another moment: then it is tried again. */
+function removeTree(directory: string): Promise<void> {
+  return rm(directory, { recursive: true, force: true, maxRetries: 10 });
 }
 
 async function extractAll(

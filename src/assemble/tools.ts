@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
 import { projectRoot } from "../host/project.ts";
 import { runInSandbox, scriptsDirectory } from "../host/sandbox.ts";
 import type { StageWork } from "./engine.ts";
@@ -24,6 +25,8 @@ export function scriptVersion(tools: Pick<Tools, "foundry">, ...scripts: string[
 /**
  * Runs a script of the stage in the sandbox with the stage's inputs. Lines `name value` of its output become the
  * result's values.
+ *
+ * @throws KubedosError when an extra input has the name of one of the stage's
  */
 export async function runScript(
   tools: Tools,
@@ -32,6 +35,8 @@ export async function runScript(
   args: readonly string[] = [],
   extra: { stdin?: string; env?: Record<string, string>; inputs?: Record<string, string> } = {},
 ): Promise<Record<string, string>> {
+  const clash = Object.keys(extra.inputs ?? {}).find((name) => name in work.inputs);
+  if (clash !== undefined) throw new KubedosError("failed", `${script}: two inputs are called ${clash}`);
   const environment = Object.entries(extra.env ?? {}).map(([name, value]) => `${name}=${value}`);
   const result = await runInSandbox({
     root: tools.foundry.directory,

@@ -99,10 +99,10 @@ export async function waitForPhase(
     const machines = new Map((await substrate.status(lab)).map((machine) => [machine.node, machine.state]));
     const pending: ObservedNode[] = [];
     for (const node of observer.nodes()) {
+      const machine = machines.get(node.node) ?? "absent";
       if (node.phase === "failed") lost.set(node.node, node.note ?? "the node reports a failure");
+      else if (machine !== "running") lost.set(node.node, `its machine is ${machine}`);
       else if (nodePhases.indexOf(node.phase) >= goal && node.phase !== "stopped") lost.delete(node.node);
-      else if (machines.get(node.node) !== "running")
-        lost.set(node.node, `its machine is ${machines.get(node.node) ?? "absent"}`);
       else pending.push(node);
     }
     if (pending.length === 0) break;

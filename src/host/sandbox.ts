@@ -1,7 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { projectRoot } from "./project.ts";
+import { KubedosError } from "../../shared/error.ts";
 import { cleanEnvironment, run, type RunResult } from "./run.ts";
+import { requireTools } from "./tools.ts";
 
 /** One command in the foundry root; see sandbox.sh for what it sees. */
 export interface SandboxJob {
@@ -25,13 +27,28 @@ export interface SandboxJob {
 /** Scripts that run in the sandbox. */
 export const scriptsDirectory = "src/assemble/scripts";
 
-/** Runs one job without network, clock-free and with a fixed environment; needs root or user namespaces. */
+/**
+ * Runs one job without network, clock-free and with a fixed environment; needs root or user namespaces. It ends with
+ * this process, also when that is killed.
+ */
 export async function runInSandbox(job: SandboxJob): Promise<RunResult> {
+  await requireTools({ setpriv: "util-linux", unshare: "util-linux" });
   await mkdir(job.out, { recursive: true });
+  try {
+    return await unshared(job);
+  } catch (error) {
+    throw explainRefusal(error);
+  }
+}
+
+function unshared(job: SandboxJob): Promise<RunResult> {
   const inputs = Object.entries(job.inputs).flat();
   return run(
-    "unshare",
+    "setpriv",
     [
+      "--pdeathsig",
+      "KILL",
+      "unshare",
       ...(process.getuid?.() === 0 ? [] : ["--user", "--map-root-user", "--map-auto"]),
       "--mount",
       "--net",
@@ -55,10 +72,17 @@ export async function runInSandbox(job: SandboxJob): Promise<RunResult> {
       timeoutMs: job.timeoutMs ?? 15 * 60_000,
       signal: job.signal,
       onStdoutLine: job.onStdoutLine,
-      hint:
-        process.getuid?.() === 0
-          ? undefined
-          : "without root this needs user namespaces, the package uidmap and a line for you in /etc/subuid and /etc/subgid; `kubedos doctor` checks them",
     },
   );
+}
+
+/** The kernel's own words for namespaces that it refuses are "Operation not permitted": say what to do instead. */
+function explainRefusal(error: unknown): unknown {
+  if (!(error instanceof KubedosError) || !/^ *\| (unshare|newuidmap|newgidmap|mount): /m.test(error.message))
+    return error;
+  const hint =
+    process.getuid?.() === 0
+      ? "this root may not make namespaces: a container needs CAP_SYS_ADMIN (--privileged), or build on the host itself"
+      : "without root this needs user namespaces, the package uidmap and a line for you in /etc/subuid and /etc/subgid; `kubedos doctor` checks them";
+  return new KubedosError(error.code, error.message, { hint, cause: error });
 }

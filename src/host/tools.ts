@@ -1,5 +1,6 @@
 import { access, constants } from "node:fs/promises";
 import { join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
 import { cleanEnvironment } from "./run.ts";
 
 /** Which of these commands are not on the path, with the Debian package that brings each. */
@@ -11,6 +12,15 @@ export async function missingTools(tools: Record<string, string>): Promise<{ wha
     }
   }
   return missing;
+}
+
+/** @throws KubedosError that names every command that is not on the path, and its Debian package */
+export async function requireTools(tools: Record<string, string>): Promise<void> {
+  const missing = await missingTools(tools);
+  if (missing.length === 0) return;
+  throw new KubedosError("failed", missing.map(({ what }) => what).join(", "), {
+    hint: missing.map(({ hint }) => hint).join(", "),
+  });
 }
 
 /** Absolute path of a command, or undefined. */

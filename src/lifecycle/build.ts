@@ -1,4 +1,3 @@
-import { chmod, copyFile, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { acquire, acquireSources } from "../acquire/acquire.ts";
 import { runStages, stageId } from "../assemble/engine.ts";
@@ -7,8 +6,10 @@ import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import type { ActionRecord } from "../store/actions.ts";
+import { removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
 import { buildGraph, graphStages, type BuildGraph, type BuildInputs } from "./graph.ts";
+import { publishFiles } from "./publish.ts";
 
 export interface BuiltArtifact {
   target: string;
@@ -38,8 +39,9 @@ export async function build(
   context: RunContext,
 ): Promise<BuildResult> {
   const elapsed = stopwatch();
-  const lease = await store.lease();
+  const lease = await store.lease(context.signal);
   try {
+    await removeLeftovers(store);
     // 1. Inputs: everything that the lock names, by hash.
     const { lock, spec } = inputs;
     const packages = [...lock.platform, ...lock.foundry];
@@ -48,7 +50,7 @@ export async function build(
     await openFoundry(lock, store, context);
     // 3. Stages.
     const graph = buildGraph(inputs, store);
-    for (const [sha256, bytes] of graph.blobs) if (!(await store.has(sha256))) await store.putBytes(bytes);
+    for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
     const wanted = [...graph.goals, graph.root, graph.uki, graph.sign];
     const done = await runStages(wanted, store, context);
     // 4. Artifacts and manifest.
@@ -81,28 +83,14 @@ async function publish(
   store: Store,
   context: RunContext,
 ): Promise<BuiltArtifact[]> {
-  await mkdir(paths.out, { recursive: true });
-  const artifacts: BuiltArtifact[] = [];
-  for (const { name, stage, extension } of graph.targets) {
+  const artifacts = graph.targets.map(({ name, stage, extension }): BuiltArtifact => {
     const { sha256, sizeBytes } = record(stage).outputs["image"]!;
-    const path = join(paths.out, `${inputs.spec.metadata.name}.${extension}`);
-    await place(store.path(sha256), path);
-    artifacts.push({ target: name, path, sizeBytes, sha256 });
-    context.emit({ type: "artifact", target: name, path, sizeBytes, sha256 });
-  }
-  await writeAtomic(join(paths.out, "manifest.json"), manifestText(graph, record, inputs, artifacts));
+    return { target: name, path: join(paths.out, `${inputs.spec.metadata.name}.${extension}`), sizeBytes, sha256 };
+  });
+  const manifest = manifestText(graph, record, inputs, artifacts);
+  await publishFiles(paths, artifacts, { name: "manifest.json", text: manifest }, store, context.signal);
+  for (const artifact of artifacts) context.emit({ type: "artifact", ...artifact });
   return artifacts;
-}
-
-/** One object of the store under another name: a hard link where the file system allows, else a copy. Read-only. */
-async function place(object: string, path: string): Promise<void> {
-  const [source, target] = await Promise.all([stat(object), stat(path).catch(() => undefined)]);
-  if (target !== undefined && target.ino === source.ino && target.dev === source.dev) return;
-  const temporary = `${path}.new`;
-  await rm(temporary, { force: true });
-  await link(object, temporary).catch(() => copyFile(object, temporary));
-  await chmod(temporary, 0o444);
-  await rename(temporary, path);
 }
 
 function manifestText(
@@ -140,9 +128,4 @@ function manifestText(
     },
   };
   return `${JSON.stringify(manifest, undefined, 2)}\n`;
-}
-
-async function writeAtomic(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text);
-  await rename(`${path}.new`, path);
 }

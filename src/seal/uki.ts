@@ -14,12 +14,17 @@ export interface UkiSection {
 const sectionHeaderBytes = 40;
 const initializedData = 0x40;
 const readable = 0x4000_0000;
+const addressEnd = 0x8000_0000;
 
-/** The stub with the sections appended in order. Unsigned; the same input gives the same bytes. */
+/**
+ * The stub with the sections appended in order. Unsigned; the same input gives the same bytes.
+ *
+ * @throws KubedosError when the stub is not a whole PE32+ image, or has no room for the sections' headers
+ */
 export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buffer {
   const pe = readHeaders(stub);
   const headerEnd = pe.sectionTable + (pe.sectionCount + sections.length) * sectionHeaderBytes;
-  if (headerEnd > pe.sizeOfHeaders) {
+  if (headerEnd > Math.min(pe.sizeOfHeaders, pe.rawStart)) {
     throw new KubedosError("failed", `the EFI stub has no room for ${sections.length} more sections`);
   }
   const image = [Buffer.from(stub.subarray(0, pe.rawEnd))];
@@ -28,6 +33,7 @@ export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buf
   let address = align(pe.virtualEnd, pe.sectionAlignment);
   const headers: Buffer[] = [];
   for (const { name, content } of sections) {
+    if (!/^[!-~]{1,8}$/.test(name)) throw new KubedosError("failed", `not a name of a PE section: ${name}`);
     const rawSize = align(content.length, pe.fileAlignment);
     const header = Buffer.alloc(sectionHeaderBytes);
     header.write(name, 0, 8, "latin1");
@@ -40,6 +46,7 @@ export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buf
     image.push(Buffer.from(content), Buffer.alloc(rawSize - content.length));
     rawOffset += rawSize;
     address = align(address + content.length, pe.sectionAlignment);
+    if (address > addressEnd) throw new KubedosError("failed", "the boot image is larger than a PE image may be");
   }
   const result = Buffer.concat(image);
   Buffer.concat(headers).copy(result, pe.sectionTable + pe.sectionCount * sectionHeaderBytes);
@@ -49,7 +56,11 @@ export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buf
   return result;
 }
 
-/** Sections of a UKI or any PE image by name: offset and size in the file, in bytes. */
+/**
+ * Sections of a UKI or any PE image by name: offset and size in the file, in bytes.
+ *
+ * @throws KubedosError when it is not a whole PE32+ image
+ */
 export function readSections(image: Uint8Array): { name: string; offset: number; sizeBytes: number }[] {
   const pe = readHeaders(image);
   const view = Buffer.from(image.buffer, image.byteOffset, image.byteLength);
@@ -65,33 +76,55 @@ export function readSections(image: Uint8Array): { name: string; offset: number;
 
 function readHeaders(image: Uint8Array) {
   const view = Buffer.from(image.buffer, image.byteOffset, image.byteLength);
+  const word = (at: number) => {
+    if (at + 4 > view.length) throw bad("truncated");
+    return view.readUInt32LE(at);
+  };
   const bad = (what: string) => new KubedosError("failed", `not a PE32+ image: ${what}`);
   if (view.length < 0x40 || view.toString("latin1", 0, 2) !== "MZ") throw bad("no MZ header");
-  const coff = view.readUInt32LE(0x3c) + 4;
+  const coff = word(0x3c) + 4;
   if (coff + 20 > view.length || view.toString("latin1", coff - 4, coff) !== "PE\0\0") throw bad("no PE header");
   const sectionCount = view.readUInt16LE(coff + 2);
   const optional = coff + 20;
   const sectionTable = optional + view.readUInt16LE(coff + 16);
-  if (sectionTable + sectionCount * sectionHeaderBytes > view.length) throw bad("truncated");
-  if (view.readUInt16LE(optional) !== 0x20b) throw bad("not 64-bit");
-  let rawEnd = 0;
-  let virtualEnd = 0;
+  // The fixed part of a PE32+ optional header has 112 bytes.
+  if (sectionTable < optional + 112 || sectionTable + sectionCount * sectionHeaderBytes > view.length)
+    throw bad("truncated");
+  if ((word(optional) & 0xffff) !== 0x20b) throw bad("not 64-bit");
+  const sectionAlignment = word(optional + 32);
+  const fileAlignment = word(optional + 36);
+  if (![sectionAlignment, fileAlignment].every(isAlignment)) throw bad("impossible alignment");
+  const sizeOfHeaders = word(optional + 60);
+  if (sizeOfHeaders > view.length) throw bad("truncated");
+  let rawStart = view.length;
+  let rawEnd = sizeOfHeaders;
+  let virtualEnd = sizeOfHeaders;
   for (let index = 0; index < sectionCount; index++) {
     const at = sectionTable + index * sectionHeaderBytes;
-    virtualEnd = Math.max(virtualEnd, view.readUInt32LE(at + 12) + view.readUInt32LE(at + 8));
-    rawEnd = Math.max(rawEnd, view.readUInt32LE(at + 20) + view.readUInt32LE(at + 16));
+    const [virtualSize, address, rawSize, rawOffset] = [word(at + 8), word(at + 12), word(at + 16), word(at + 20)];
+    virtualEnd = Math.max(virtualEnd, address + virtualSize);
+    if (rawSize === 0) continue;
+    if (rawOffset + rawSize > view.length) throw bad("truncated");
+    rawStart = Math.min(rawStart, rawOffset);
+    rawEnd = Math.max(rawEnd, rawOffset + rawSize);
   }
   return {
     coff,
     optional,
     sectionCount,
     sectionTable,
-    sectionAlignment: view.readUInt32LE(optional + 32),
-    fileAlignment: view.readUInt32LE(optional + 36),
-    sizeOfHeaders: view.readUInt32LE(optional + 60),
-    rawEnd: Math.min(rawEnd, view.length),
+    sectionAlignment,
+    fileAlignment,
+    sizeOfHeaders,
+    rawStart,
+    rawEnd,
     virtualEnd,
   };
+}
+
+/** Powers of two up to 64 KiB for files (the format's own limit), a little more for memory. */
+function isAlignment(value: number): boolean {
+  return value > 0 && value <= 2 ** 21 && (value & (value - 1)) === 0;
 }
 
 function align(value: number, to: number): number {

@@ -4,6 +4,7 @@ import { KubedosError } from "../../shared/error.ts";
 import { nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { sharedHolders, takeExclusive } from "../host/lease.ts";
+import { isLeftover } from "../host/unique.ts";
 import { listActions, removeAction } from "./actions.ts";
 import { gcLease, lastUseMs, listObjects, useLeases, type Store } from "./store.ts";
 
@@ -110,6 +111,14 @@ export async function verifyAll(
     context.emit({ type: "stage.progress", stage, done, total, unit: "bytes" });
   }
   return { checked: objects.length, checkedBytes: total, damaged };
+}
+
+/** Removes what killed builds left half-written; files of living processes and resumable downloads stay. */
+export async function removeLeftovers(store: Store): Promise<void> {
+  const directory = join(store.directory, "store", "tmp");
+  for (const name of await readdir(directory)) {
+    if (isLeftover(name)) await rm(join(directory, name), { force: true, recursive: true, maxRetries: 3 });
+  }
 }
 
 async function removeOldTemporaries(directory: string): Promise<void> {

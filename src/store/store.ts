@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { KubedosError } from "../../shared/error.ts";
 import { delay, nowMs } from "../host/clock.ts";
+import { nameFullDisk } from "../host/disk.ts";
 import { exclusiveHolder, takeShared, type Lease } from "../host/lease.ts";
 import { uniqueBeside } from "../host/unique.ts";
 
@@ -101,8 +102,14 @@ export async function openStore(cacheDirectory: string): Promise<Store> {
     const sizeBytes = typeof bytes === "string" ? Buffer.byteLength(bytes) : bytes.byteLength;
     if ((await verify(hash, { sizeBytes })) === "ok") return { sha256: hash, sizeBytes };
     const file = await temporary();
-    await writeFile(file, bytes, { flag: "wx" });
-    return putFile(file, hash);
+    try {
+      await writeFile(file, bytes, { flag: "wx" });
+      return await putFile(file, hash);
+    } catch (error) {
+      const named = await nameFullDisk(error, cacheDirectory);
+      await rm(file, { force: true });
+      throw named;
+    }
   }
 
   async function markChecked(sha256: string): Promise<{ size: number }> {

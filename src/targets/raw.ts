@@ -45,9 +45,9 @@ export async function writeRawImage(
   const image = await open(output, "wx");
   try {
     await image.truncate(diskBytes);
-    await image.write(table.head, 0, table.head.length, 0);
+    await writeAll(image, table.head, 0);
     for (const partition of partitions) await copyInto(image, partition.firstByte, partition.file, signal);
-    await image.write(table.tail, 0, table.tail.length, table.tailOffset);
+    await writeAll(image, table.tail, table.tailOffset);
   } finally {
     await image.close();
   }
@@ -56,6 +56,13 @@ export async function writeRawImage(
 /** The discoverable partitions specification wants the root hash itself as the ids of root and hash partition. */
 function plainGuid(hex: string): string {
   return hex.toUpperCase().replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+/** The kernel may take less than it was given, on a disk that fills up above all. */
+async function writeAll(image: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    done += (await image.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+  }
 }
 
 async function copyInto(image: FileHandle, at: number, file: string, signal: AbortSignal): Promise<void> {
@@ -68,7 +75,7 @@ async function copyInto(image: FileHandle, at: number, file: string, signal: Abo
       const { bytesRead } = await source.read(buffer, 0, chunkBytes, position);
       if (bytesRead === 0) return;
       const chunk = buffer.subarray(0, bytesRead);
-      if (!chunk.equals(zero.subarray(0, bytesRead))) await image.write(chunk, 0, bytesRead, at + position);
+      if (!chunk.equals(zero.subarray(0, bytesRead))) await writeAll(image, chunk, at + position);
       position += bytesRead;
     }
   } finally {
