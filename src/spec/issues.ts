@@ -53,7 +53,7 @@ function describeIssue(issue: Issue, value: unknown): Finding[] {
 
 const expected: Record<string, string> = {
   string: "text",
-  number: "a number",
+  number: "a whole number",
   int: "a whole number",
   boolean: "true or false",
   array: "a list",
@@ -64,8 +64,10 @@ function typeHint(type: string, actual: unknown, path: Path): string {
   const field = String(path.at(-1) ?? "");
   switch (type) {
     case "object": {
-      const keys = knownKeys(path).slice(0, 6).join(", ");
-      return `write keys under it (${keys})`;
+      const keys = knownKeys(path);
+      if (keys.length === 1 && isScalarValue(actual))
+        return `write \`${field}: { ${keys[0]}: ${printable(String(actual))} }\``;
+      return `write keys under it (${keys.slice(0, 6).join(", ")})`;
     }
     case "array":
       return isMapValue(actual)

@@ -1,7 +1,8 @@
+import { features } from "../features/registry.ts";
 import type { Path } from "./finding.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
 import { specLimits, type WrittenSpec } from "./schema.ts";
-import type { GateName, RoleName, Spec, SpecNode } from "./types.ts";
+import { type FeatureName, featureNames, type GateName, type RoleName, type Spec, type SpecNode } from "./types.ts";
 
 /** Bytes that WireGuard adds to a packet over IPv6, the larger of its two overheads (60 over IPv4). */
 export const wireguardOverheadBytes = 80;
@@ -34,7 +35,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
       metadata: written.metadata,
       platform: {
         ...written.platform,
-        features: written.platform.features.toSorted(),
+        features: (written.platform.features ?? possibleFeatures(written)).toSorted(),
         files: written.platform.files.map((file) => ({ ...file, mode: Number.parseInt(file.mode, 8) })),
       },
       underlay: written.underlay,
@@ -59,8 +60,14 @@ export function normalise(written: WrittenSpec): NormalSpec {
   };
 }
 
+/** Features whose services find a plane to be bound to. */
+function possibleFeatures(written: WrittenSpec): FeatureName[] {
+  const purposes = new Set<string>(["underlay", ...written.planes.map((plane) => plane.purpose)]);
+  return featureNames.filter((name) => features[name].openings.every((opening) => purposes.has(opening.plane)));
+}
+
 /** Gates that can be met with this substrate and trust. */
-export function possibleGates(written: WrittenSpec): GateName[] {
+function possibleGates(written: WrittenSpec): GateName[] {
   const canSeal = written.substrate.name !== "nspawn" && written.trust.secureBoot;
   return canSeal ? ["fabric", "sealed", "firewall"] : ["fabric", "firewall"];
 }
@@ -108,7 +115,9 @@ function expand(written: WrittenSpec): { entries: Entry[]; tooMany: boolean } {
 }
 
 function rolesOf(machine: { role?: RoleName; roles?: RoleName[] }): RoleName[] {
-  return machine.roles ?? [machine.role ?? "worker"];
+  if (machine.roles === undefined) return [machine.role ?? "worker"];
+  // Both together are refused; all of them keep other constraints from speaking up about it too.
+  return machine.role === undefined ? machine.roles : [...new Set([machine.role, ...machine.roles])];
 }
 
 /** Written indexes are kept; the others get the lowest free numbers in order. */

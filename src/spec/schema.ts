@@ -116,8 +116,8 @@ const platformSchema = z
       .describe("`cloud`: small, virtual machines only. `generic`: also physical machines."),
     features: z
       .array(z.enum(featureNames))
-      .default([...featureNames])
-      .describe("Parts of the platform. Default: all of them."),
+      .optional()
+      .describe("Parts of the platform. Default: all whose services have a plane of their purpose."),
     packages: z
       .array(z.string().meta({ description: "Debian package name.", pattern: "^[a-z0-9][a-z0-9+.-]+$" }))
       .default([])
@@ -169,7 +169,7 @@ const trustSchema = z
             slot: integer(
               1,
               65_535,
-              "Position from the end of the control plane's range, 1 = last usable address. Default: position in the list.",
+              "Position from the end of the control plane's and the underlay's range, 1 = last usable address. Default: position in the list.",
             ).optional(),
           })
           .describe("One person's machine."),

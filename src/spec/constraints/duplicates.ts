@@ -69,7 +69,7 @@ export const uniqueItems: Constraint = {
         "port",
         spec.planes.map((plane) => plane.port),
       ),
-      ...repeated(["platform", "features"], undefined, platform.features),
+      ...repeated(["platform", "features"], undefined, platform.features ?? []),
       ...repeated(["platform", "packages"], undefined, platform.packages),
       ...repeated(["platform", "mirror"], undefined, platform.mirror),
       ...repeated(

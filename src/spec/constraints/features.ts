@@ -24,7 +24,7 @@ export const featureClosure: Constraint = {
       {
         path: ["platform", "features"],
         message: `\`platform.features\` lacks ${reasons.join(", ")}`,
-        hint: `write \`[${[...wanted].toSorted().join(", ")}]\`, or leave the field out for all features`,
+        hint: `write \`[${[...wanted].toSorted().join(", ")}]\`, or leave the field out`,
       },
     ];
   },

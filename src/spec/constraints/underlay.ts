@@ -1,5 +1,6 @@
 import type { Finding } from "../finding.ts";
 import {
+  formatIpv4,
   formatIpv4Network,
   type Ipv4Network,
   isHostAddress,
@@ -8,13 +9,13 @@ import {
   parseIpv4Network,
   prefixFor,
 } from "../ipv4.ts";
-import { show } from "../issues.ts";
+import { printable, show } from "../issues.ts";
 import { type Constraint, nodeName, nodePath, placementFields, type SpecView } from "./types.ts";
 
-/** Node addresses are addresses, inside the underlay's network, neither its first nor its last, and unique. */
+/** Node addresses are addresses, inside the underlay's network, neither its first nor its last, and no one else's. */
 export const nodeAddresses: Constraint = {
   name: "node-addresses",
-  reads: placementFields,
+  reads: [...placementFields, "trust.operators"],
   check(view) {
     const network = usableUnderlay(view);
     const takenBy = new Map<number, number>();
@@ -32,8 +33,10 @@ export const nodeAddresses: Constraint = {
       }
       const other = takenBy.get(address);
       if (other === undefined) takenBy.set(address, i);
-      else findings.push(sameAddress(view, i, other));
+      // Equal indexes, which is reported as such, lead to equal addresses.
+      else if (view.spec.nodes[other]!.index !== node.index) findings.push(sameAddress(view, i, other));
     }
+    if (network !== undefined) findings.push(...operatorClashes(view, network, takenBy));
     return findings;
   },
 };
@@ -95,6 +98,27 @@ function sameAddress(view: SpecView, i: number, other: number): Finding {
     message: `${nodeName(view, i)} has the underlay address ${view.spec.nodes[i]!.underlay}, which ${nodeName(view, other)} has already`,
     hint: "give it another address, or leave it out (network + 10 + index)",
   };
+}
+
+/** Operators' machines join the underlay of a lab from its end, as they do the control plane: broadcast − slot. */
+function operatorClashes(view: SpecView, network: Ipv4Network, takenBy: ReadonlyMap<number, number>): Finding[] {
+  return view.spec.trust.operators.flatMap((operator, i): Finding[] => {
+    const address = network.last - operator.slot;
+    const who = `operator \`${printable(operator.name)}\``;
+    if (address <= network.first) {
+      const message = `${who} has slot ${operator.slot}, but the underlay ${view.spec.underlay.cidr} has fewer addresses`;
+      return [{ path: ["trust", "operators", i, "slot"], message, hint: "use a smaller slot" }];
+    }
+    const node = takenBy.get(address);
+    if (node === undefined) return [];
+    return [
+      {
+        path: nodePath(view, node, "underlay", "firstUnderlay"),
+        message: `${nodeName(view, node)} has the underlay address ${formatIpv4(address)}, which belongs to ${who} (slot ${operator.slot} from the end)`,
+        hint: "give the node another address, or make the underlay larger",
+      },
+    ];
+  });
 }
 
 /** Gateway and name servers are addresses; the gateway is in the underlay and no node's. */
