@@ -41,12 +41,16 @@ export async function chooseAccelerator(context: RunContext): Promise<Accelerato
   return accelerator;
 }
 
-/** Whether the probe guest of `bootSector` runs to its end with this accelerator. */
-export async function probe(accelerator: Accelerator, context: Pick<RunContext, "signal">): Promise<boolean> {
+/** Whether the probe guest runs to its end with this accelerator. */
+export async function probe(
+  accelerator: Accelerator,
+  context: Pick<RunContext, "signal">,
+  guest: Uint8Array = bootSector(),
+): Promise<boolean> {
   const directory = await mkdtemp(join(tmpdir(), "kubedos-probe-"));
   try {
     const disk = join(directory, "boot");
-    await writeFile(disk, bootSector());
+    await writeFile(disk, guest);
     const machine = ["-m", "32", "-nodefaults", "-no-user-config", "-display", "none"];
     const exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
     const drive = ["-drive", `if=none,id=boot,format=raw,file=${disk}`, "-device", "virtio-blk-pci,drive=boot"];
@@ -80,7 +84,7 @@ async function hostKey(): Promise<string> {
 }
 
 /**
- * A boot sector (512 bytes that end in 55 AA, loaded by the BIOS at 0x7c00) that does what guests of broken
+ * A disk with a boot sector (512 bytes that end in 55 AA, loaded by the BIOS at 0x7c00) that does what guests of broken
  * accelerators do not live through: waits for two timer interrupts, makes page tables, goes to 64-bit mode, and ends
  * QEMU through its debug exit port.
  */
@@ -102,7 +106,7 @@ export function bootSector(): Buffer {
     "b010 e6f4", //                   mov al,0x10; out 0xf4,al
     "f4 ebfd", //                     hlt; jmp to the hlt
   ];
-  const sector = Buffer.alloc(64 * 1024);
+  const sector = Buffer.alloc(1024 * 1024); // SeaBIOS takes no smaller disk
   Buffer.from(code.join("").replaceAll(" ", ""), "hex").copy(sector);
   sector.writeBigUInt64LE(0x00209a0000000000n, 0x78); // descriptor 8: 64-bit code
   sector.writeUInt16LE(15, 0x80); // limit and address of the descriptor table, after a null descriptor at 0x7c70
