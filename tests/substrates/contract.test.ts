@@ -221,12 +221,17 @@ async function processes(matches: (environment: string[], command: string[]) => 
   return found;
 }
 
-const hierarchies = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+const containerTraces = [
+  "/sys/fs/cgroup",
+  "/sys/fs/cgroup/unified",
+  "/sys/fs/cgroup/systemd",
+  "/run/systemd/nspawn/propagate",
+];
 
-/** Control groups of containers on this host. */
+/** Control groups and directories of containers on this host. */
 async function groups(): Promise<string[]> {
   const lists = await Promise.all(
-    hierarchies.map(async (path) => (await readdir(path).catch(() => [])).map((entry) => join(path, entry))),
+    containerTraces.map(async (path) => (await readdir(path).catch(() => [])).map((entry) => join(path, entry))),
   );
   return lists.flat().filter((path) => path.includes("/kd-"));
 }

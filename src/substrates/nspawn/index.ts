@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import { delay } from "../../host/clock.ts";
@@ -170,6 +170,10 @@ async function cleanUp(paths: SpecPaths, record: MachineRecord): Promise<void> {
   await endGroup(machineName(paths, record));
   await endStrays(paths, record.node);
   await rm(hostLink(paths, record.node), { force: true });
+  // nspawn removes these itself, unless it is killed or /run is no tmpfs; they are empty.
+  for (const kind of ["propagate", "unix-export"]) {
+    await rmdir(join("/run/systemd/nspawn", kind, machineName(paths, record))).catch(() => undefined);
+  }
 }
 
 function isOurs(record: MachineRecord): boolean {
