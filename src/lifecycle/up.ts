@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import type { Emit, EventBody } from "../../shared/events.ts";
@@ -14,6 +12,7 @@ import type { Store } from "../store/store.ts";
 import type { Lab, NodeSeed, Substrate } from "../substrates/types.ts";
 import { build, type BuildResult } from "./build.ts";
 import type { BuildInputs } from "./graph.ts";
+import { placeLayer, placeSealed, settleOtherArtifacts } from "./place.ts";
 import { writeRun } from "./run-state.ts";
 import { extractTree } from "./tree.ts";
 
@@ -51,7 +50,6 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   const building = { ...context, emit: recordStages(context.emit, stages) };
   const built = await build(inputs.build, paths, store, building);
   const lab = await placeArtifacts(inputs, built, building);
-  await refuseOtherArtifact(substrate, lab);
 
   // 2. Network and machines.
   const boot = stopwatch();
@@ -127,32 +125,15 @@ function recordStages(emit: Emit, stages: Report["stages"]): Emit {
 }
 
 async function placeArtifacts(inputs: UpInputs, built: BuildResult, context: RunContext): Promise<Lab> {
-  const { paths, store, substrate } = inputs;
-  const layer = join(paths.state, "layer");
-  await mkdir(layer, { recursive: true });
-  for (const file of inputs.build.layer) await writeFile(join(layer, file.path), file.content);
-  const base = { spec: inputs.build.spec, paths };
-  if (substrate.sealed) {
-    const { image, firmware } = built;
-    return { ...base, artifacts: { hash: image.sha256, image: image.path, layer, firmware } };
-  }
-  const foundry = await openFoundry(inputs.build.lock, store, context);
-  const tree = await extractTree(foundry, store, built.root, inputs.build.lock.epoch, context);
-  return { ...base, artifacts: { hash: built.root.sha256, tree, layer } };
-}
-
-/** A running machine keeps the artifact it booted; mixing versions in one cluster needs a decision. */
-async function refuseOtherArtifact(substrate: Substrate, lab: Lab): Promise<void> {
-  const machines = await substrate.status(lab);
-  const other = machines.filter(
-    (machine) =>
-      machine.state === "running" && machine.artifact !== undefined && machine.artifact !== lab.artifacts.hash,
-  );
-  if (other.length === 0) return;
-  const names = other.map((machine) => machine.node).join(", ");
-  throw new KubedosError("failed", `${names}: runs an older artifact of this cluster`, {
-    hint: "`kubedos down` first; nodes are replaced, not changed",
-  });
+  const { paths, store, substrate, build: made } = inputs;
+  const base = { spec: made.spec, paths };
+  const hash = substrate.sealed ? built.image.sha256 : built.root.sha256;
+  await settleOtherArtifacts(substrate, base, hash, context);
+  const layer = await placeLayer(paths, made.layer);
+  if (substrate.sealed) return { ...base, artifacts: { hash, layer, ...(await placeSealed(paths, built)) } };
+  const foundry = await openFoundry(made.lock, store, context);
+  const tree = await extractTree(foundry, store, built.root, made.lock.epoch, context);
+  return { ...base, artifacts: { hash, layer, tree } };
 }
 
 function nodesLost(lost: readonly { node: string; reason: string }[], reportFile: string): KubedosError {

@@ -25,7 +25,7 @@ export async function removeRest(paths: SpecPaths, others: readonly unknown[], c
   if (others.length > 0) return;
   await disconnectOperator(paths);
   await destroyNetwork(paths);
-  await rm(join(paths.state, "layer"), { recursive: true, force: true });
+  for (const made of ["layer", "artifacts"]) await rm(join(paths.state, made), { recursive: true, force: true });
   await rm(join(paths.state, "run.json"), { force: true });
   for (const directory of await foreignEntries(paths)) {
     const message = `left alone, not made by kubedos: ${directory}`;
