@@ -1,0 +1,128 @@
+import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { KubedosEvent } from "../../shared/events.ts";
+import { endDaemon, isRunning, startDaemon } from "../../src/host/daemon.ts";
+import { run } from "../../src/host/run.ts";
+import type { SpecNode } from "../../src/spec/types.ts";
+import { chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
+import { machineFiles, qemuArguments } from "../../src/substrates/qemu/command.ts";
+import { until, type Scratch } from "./support.ts";
+
+/** One machine, as the qemu substrate makes it but without a network. */
+export interface Machine {
+  console(): Promise<string>;
+  events(): Promise<KubedosEvent[]>;
+  /** Waits for text on the console. @throws Error with the console's end when it does not come or the node's agent runs */
+  shows(pattern: RegExp): Promise<void>;
+  /** Waits for a phase. @throws Error with the console's end when it does not come or the machine ends before */
+  reaches(phase: string): Promise<void>;
+  /** Waits until the machine has powered itself off. */
+  ends(): Promise<void>;
+}
+
+export interface PowerOn {
+  name: string;
+  node: SpecNode;
+  image: string;
+  firmware: { code: string; vars: string };
+  /** Content of the seed disk; absent: there is no such disk. */
+  seed: Uint8Array | undefined;
+  extraArguments?: string[];
+}
+
+const limitSeconds = 240;
+/** Two machines at a time: the hosts that run these tests have two cores. */
+const slots = { free: 2, waiting: [] as (() => void)[] };
+
+/** Powers one machine on, gives it to `use`, and ends it whatever happens. */
+export async function withMachine(
+  scratch: Scratch,
+  options: PowerOn,
+  use: (machine: Machine) => Promise<void>,
+): Promise<void> {
+  if (slots.free === 0) await new Promise<void>((resolve) => slots.waiting.push(resolve));
+  else slots.free -= 1;
+  try {
+    await powerOn(scratch, options, use);
+  } finally {
+    const next = slots.waiting.shift();
+    if (next === undefined) slots.free += 1;
+    else next();
+  }
+}
+
+async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machine) => Promise<void>): Promise<void> {
+  const directory = join(scratch.directory, options.name);
+  await mkdir(join(directory, "tpm"), { recursive: true });
+  const files = machineFiles(directory, directory, "m", options.firmware.code);
+  await copyFile(options.firmware.vars, files.vars);
+  await run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", options.image, "-F", "raw", files.disk]);
+  if (options.seed !== undefined) await writeFile(files.seed, options.seed);
+  const log = join(directory, "log");
+  const state = `dir=${join(directory, "tpm")}`;
+  const control = `type=unixio,path=${files.tpmSocket}`;
+  const tpm = await startDaemon("swtpm", ["socket", "--tpm2", "--tpmstate", state, "--ctrl", control, "--terminate"], {
+    log,
+  });
+  try {
+    const { signal } = scratch.context;
+    await until("the TPM's socket", 20, () => stat(files.tpmSocket).catch(() => undefined));
+    const accelerator = await chooseAccelerator(scratch.context);
+    const left = [
+      "tap,",
+      "virtio-net-pci,",
+      ...(options.seed === undefined ? ["if=none,id=seed,", "virtio-blk-pci,drive=seed"] : []),
+    ];
+    const args = leaveOut(qemuArguments("boot-test", options.node, files, accelerator), left);
+    const qemu = await startDaemon("qemu-system-x86_64", [...args, ...(options.extraArguments ?? [])], { log });
+    try {
+      signal.throwIfAborted();
+      await use(observe(files, log, () => isRunning(qemu)));
+    } finally {
+      await endDaemon(qemu, 2_000);
+    }
+  } finally {
+    await endDaemon(tpm, 1_000);
+  }
+}
+
+function observe(files: { console: string; events: string }, log: string, alive: () => Promise<boolean>): Machine {
+  const text = (file: string) => readFile(file, "utf8").catch(() => "");
+  const console = async () => (await text(files.console)).replaceAll("\0", "").replaceAll("\r", "");
+  const end = async () => `${await text(log)}\n${(await console()).slice(-3_000)}`;
+  const events = async () => {
+    const lines = (await text(files.events)).split("\n").slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as KubedosEvent);
+  };
+  const phases = async () => (await events()).flatMap((event) => (event.type === "node.phase" ? [event.phase] : []));
+  return {
+    console,
+    events,
+    async shows(pattern) {
+      const seen = async () => {
+        if (pattern.test(await console())) return true;
+        if ((await phases()).includes("rendered")) throw new Error(`the machine started all the same\n${await end()}`);
+        return undefined;
+      };
+      await until(`${pattern} on the console`, limitSeconds, seen, end);
+    },
+    async reaches(phase) {
+      const seen = async () => {
+        const running = await alive();
+        if ((await phases()).some((reached) => reached === phase)) return true;
+        if (!running) throw new Error(`the machine ended before ${phase}\n${await end()}`);
+        return undefined;
+      };
+      await until(`the phase ${phase}`, limitSeconds, seen, end);
+    },
+    async ends() {
+      await until("the end of the machine", limitSeconds, async () => !(await alive()) || undefined, end);
+    },
+  };
+}
+
+/** Options whose value begins with one of these go, with their flag. */
+function leaveOut(args: readonly string[], beginnings: readonly string[]): string[] {
+  const goes = (value: string | undefined) => beginnings.some((beginning) => value?.startsWith(beginning) === true);
+  return args.filter((word, index) => !goes(word) && !(word.startsWith("-") && goes(args[index + 1])));
+}

@@ -1,0 +1,131 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { buildSeed } from "../../src/fabric/seed.ts";
+import type { Spec } from "../../src/spec/types.ts";
+import { createVault } from "../../src/vault/vault.ts";
+import { withMachine, type Machine, type PowerOn } from "./machine.ts";
+import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
+
+// The sealed image is the right one each time: what is wrong is the small disk with the node's secrets.
+let scratch: Scratch;
+let lab: BuiltLab;
+beforeAll(async () => {
+  scratch = await makeScratch();
+  lab = await buildLab(scratch, "own");
+});
+afterAll(() => scratch?.remove());
+
+const node = "worker-1";
+const headerBytes = 4096;
+
+/** The seed of the node as it should be, from the spec with some changes. */
+function seed(change: (spec: Spec) => Spec = (spec) => spec, name = node): Buffer {
+  const { spec, vault } = lab.project;
+  return Buffer.from(buildSeed(change(spec), vault, name).disk);
+}
+
+/** A good seed with its header line (`KUBEDOS-SEED 1 SIZE`) rewritten; the signature follows it. */
+function withHeader(rewrite: (size: number) => string): Buffer {
+  const disk = seed();
+  const header = disk.toString("latin1", 0, headerBytes).replace(/\0+$/, "");
+  const [first = "", ...signature] = header.split("\n");
+  disk.fill(0, 0, headerBytes);
+  disk.write([rewrite(Number(first.split(" ")[2])), ...signature].join("\n"), 0, "latin1");
+  return disk;
+}
+
+async function boot(
+  options: Pick<PowerOn, "name" | "seed" | "extraArguments">,
+  use: (machine: Machine) => Promise<void>,
+): Promise<void> {
+  const { image, firmware } = lab.built;
+  const machine = lab.project.spec.nodes.find(({ name }) => name === node)!;
+  await withMachine(scratch, { ...options, node: machine, image: image.path, firmware }, use);
+}
+
+test.concurrent("control: with its own seed the node is sealed, and is who the seed says", async () => {
+  await boot({ name: "control", seed: seed() }, async (machine) => {
+    await machine.reaches("sealed");
+    const sealed = (await machine.events()).find((event) => event.type === "node.phase" && event.phase === "sealed");
+    expect(sealed).toMatchObject({ node, note: expect.stringContaining(`seed of ${node}`) });
+    expect(await machine.console()).not.toContain("boot stopped");
+  });
+});
+
+describe.concurrent("the boot stops at a seed", () => {
+  const cases: Record<string, [make: () => Promise<Buffer> | Buffer | undefined, message: RegExp]> = {
+    "that is not there": [() => undefined, /no seed disk found/],
+    "that is another disk": [() => Buffer.alloc(64 * 1024, "SOMETHING ELSE"), /no seed disk found/],
+    "of a format version that is not known": [
+      () => withHeader((size) => `KUBEDOS-SEED 12 ${size}`),
+      /no seed disk found/,
+    ],
+    "made by another foundry": [
+      async () => {
+        const vault = await createVault(join(scratch.directory, "other.vault"), { passphrase: "of another foundry" });
+        return Buffer.from(buildSeed(lab.project.spec, vault, node).disk);
+      },
+      /is altered or was not made by this foundry/,
+    ],
+    "with one bit changed in its payload": [
+      () => {
+        const disk = seed();
+        disk[headerBytes + 700]! ^= 0x01;
+        return disk;
+      },
+      /is altered or was not made by this foundry/,
+    ],
+    "with one character changed in its signature": [
+      () => {
+        const disk = seed();
+        const at = disk.indexOf("\n", disk.indexOf("\nuntrusted comment") + 1) + 40;
+        disk[at] = disk[at] === 0x41 ? 0x42 : 0x41;
+        return disk;
+      },
+      /is altered or was not made by this foundry/,
+    ],
+    "whose header names a smaller size": [
+      () => withHeader((size) => `KUBEDOS-SEED 1 ${size - 512}`),
+      /is altered or was not made by this foundry/,
+    ],
+    "whose header names a huge size": [
+      () => withHeader(() => "KUBEDOS-SEED 1 99999999999999999999"),
+      /is larger than 1 MiB/,
+    ],
+    "whose header names no size": [() => withHeader(() => "KUBEDOS-SEED 1 $(reboot)"), /has a damaged header/],
+    "of another cluster of the same foundry": [
+      () => seed((spec) => ({ ...spec, metadata: { ...spec.metadata, name: "elsewhere" } })),
+      /belongs to another cluster/,
+    ],
+    "of another key generation": [
+      () => seed((spec) => ({ ...spec, nodes: spec.nodes.map((item) => ({ ...item, generation: 2 })) })),
+      /has key generation 2, which this cluster no longer accepts/,
+    ],
+    "of a node that is not in the cluster": [
+      () => {
+        const rename = (item: Spec["nodes"][number]) => (item.name === node ? { ...item, name: "worker-9" } : item);
+        return seed((spec) => ({ ...spec, nodes: spec.nodes.map(rename) }), "worker-9");
+      },
+      /is for worker-9, which is not in this cluster/,
+    ],
+  };
+  test.each(Object.entries(cases))("%s", async (title, [make, message]) => {
+    await boot({ name: title.replaceAll(" ", "-"), seed: await make() }, async (machine) => {
+      await machine.shows(/kubedos: boot stopped: .+\n/);
+      const [, stopped = ""] = /kubedos: boot stopped: (.+)\n/.exec(await machine.console()) ?? [];
+      expect(stopped).toMatch(message);
+      // The operator's side learns the same, and then the machine is off.
+      await machine.ends();
+      const events = await machine.events();
+      expect(events).toEqual([
+        {
+          at: expect.any(String),
+          type: "node.phase",
+          phase: "failed",
+          uptimeSeconds: expect.any(Number),
+          note: stopped,
+        },
+      ]);
+    });
+  });
+});
