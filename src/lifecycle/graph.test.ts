@@ -1,0 +1,133 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { fakeSpec } from "../../tests/fakes/spec.ts";
+import { stageId } from "../assemble/engine.ts";
+import { collectPlatform } from "../features/collect.ts";
+import type { Lock, LockedPackage } from "../lock/types.ts";
+import type { Spec } from "../spec/types.ts";
+import { openStore, type Store } from "../store/store.ts";
+import { buildGraph, graphStages, type BuildInputs } from "./graph.ts";
+
+let directory: string;
+let store: Store;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "kubedos-graph-"));
+  store = await openStore(directory);
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+
+function locked(name: string, version = "1"): LockedPackage {
+  const sha256 = Buffer.from(`${name} ${version}`.padEnd(32)).toString("hex").slice(0, 64);
+  const path = `pool/main/${name}_${version}_amd64.deb`;
+  return { name, version, architecture: "amd64", sizeBytes: 1, sha256, archive: "debian", suite: "trixie", path };
+}
+
+function lock(...platform: LockedPackage[]): Lock {
+  return {
+    format: 1,
+    epoch: 1_700_000_000,
+    architecture: "amd64",
+    suites: [],
+    requested: { platform: [], foundry: [] },
+    platform: platform.length > 0 ? platform : [locked("bash"), locked("linux-image-6.12.1-cloud-amd64")],
+    foundry: [locked("erofs-utils")],
+  };
+}
+
+function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platform"]> = {}): BuildInputs {
+  const spec = fakeSpec(platform);
+  return {
+    spec,
+    lock: lock(),
+    platform: collectPlatform(spec, (path) => `text of ${path}`),
+    layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
+    init: "#!/bin/sh\n",
+    secureBoot: { pk: "pk", kek: "kek", db: "db", dbKey: "secret key" },
+    ...change,
+  };
+}
+
+/** Stages whose id a change of the inputs moves. */
+function moved(change: Partial<BuildInputs>, platform: Partial<Spec["platform"]> = {}): string[] {
+  const [before, after] = [inputs(), inputs(change, platform)].map(
+    (one) => new Map(graphStages(buildGraph(one, store)).map((stage) => [stage.name, stageId(stage)])),
+  );
+  return [...after!].filter(([name, id]) => before!.get(name) !== id).map(([name]) => name);
+}
+
+test("the goals are the targets, the raw image and the firmware; each stage once", () => {
+  const graph = buildGraph(inputs(), store);
+  expect(graph.goals.map(({ name }) => name)).toEqual(["raw", "qcow2", "firmware"]);
+  const names = graphStages(graph).map(({ name }) => name);
+  expect(names).toEqual([...new Set(names)]);
+  expect(names.toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sign", "tree", "uki"]);
+});
+
+test("every stage's input is an object of the lock, a blob of the graph, or a stage's declared output", () => {
+  const graph = buildGraph(inputs(), store);
+  const known = new Set([...graph.blobs.keys(), ...inputs().lock.platform.map(({ sha256 }) => sha256)]);
+  for (const stage of graphStages(graph)) {
+    for (const input of Object.values(stage.inputs)) {
+      expect("sha256" in input ? known.has(input.sha256) : input.stage.outputs.includes(input.output)).toBe(true);
+    }
+  }
+});
+
+describe("what a change makes again", () => {
+  const boot = ["uki", "sign", "raw", "qcow2"];
+  test("nothing: nothing", () => expect(moved({})).toEqual([]));
+  test("a node more, in the cluster layer: the boot image only", () => {
+    expect(moved({ layer: [{ path: "cluster.json", mode: 0o644, content: '{"nodes":4}' }] })).toEqual(boot);
+  });
+  test("a file of the platform: the root, not the packages", () => {
+    const files = [{ path: "/etc/motd", mode: 0o644, content: "hello" }];
+    expect(moved({}, { files })).toEqual(["root", ...boot]);
+  });
+  test("a file's mode alone", () => {
+    const files = (mode: number) => [{ path: "/etc/motd", mode, content: "hello" }];
+    const id = (mode: number) => stageId(buildGraph(inputs({}, { files: files(mode) }), store).root);
+    expect(id(0o600)).not.toBe(id(0o644));
+  });
+  test("a package: everything that holds it", () => {
+    const change = { lock: lock(locked("bash", "2"), locked("linux-image-6.12.1-cloud-amd64")) };
+    expect(moved(change)).toEqual(["tree", "root", ...boot]);
+  });
+  test("the initrd's script: the initrd and what it goes into", () => {
+    expect(moved({ init: "#!/bin/sh -e\n" }).toSorted()).toEqual(["initrd", ...boot].toSorted());
+  });
+  test("a build tool: all but the stages that run in this process alone", () => {
+    const change = { lock: { ...lock(), foundry: [locked("erofs-utils", "2")] } };
+    expect(moved(change).toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sign", "tree", "uki"]);
+  });
+  test("the Secure Boot certificate: signature and firmware", () => {
+    const secureBoot = { pk: "pk", kek: "kek", db: "other", dbKey: "other key" };
+    expect(moved({ secureBoot }).toSorted()).toEqual(["firmware", "qcow2", "raw", "sign"]);
+  });
+});
+
+test.each<[string, LockedPackage[], string]>([
+  ["no kernel", [locked("bash")], "none"],
+  [
+    "two kernels",
+    [locked("linux-image-6.12.1-cloud-amd64"), locked("linux-image-6.12.2-amd64")],
+    "linux-image-6.12.1-cloud-amd64, linux-image-6.12.2-amd64",
+  ],
+])("%s in the lock is an error", (_what, packages, found) => {
+  const build = () => buildGraph(inputs({ lock: lock(...packages) }), store);
+  expect(build).toThrow(`exactly one kernel image, found: ${found}`);
+});
+
+test("a kernel's meta package beside it is not a second kernel", () => {
+  const packages = [locked("linux-image-cloud-amd64"), locked("linux-image-6.12.1-cloud-amd64")];
+  expect(buildGraph(inputs({ lock: lock(...packages) }), store).initrd.inputs["kernel"]).toEqual({
+    sha256: packages[1]!.sha256,
+  });
+});
+
+test("no secret is in the graph: neither in what goes into the store nor in an id's ingredients", () => {
+  const graph = buildGraph(inputs(), store);
+  for (const bytes of graph.blobs.values()) expect(Buffer.from(bytes).includes("secret key")).toBe(false);
+  expect(JSON.stringify(graphStages(graph))).not.toContain("secret key");
+});
