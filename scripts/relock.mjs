@@ -18,7 +18,7 @@ for (const entry of [...packages.values()]) {
     if (!packages.has(path)) packages.set(path, absent(name, range, entry));
   }
 }
-const sorted = [...packages].sort(([a], [b]) => (a < b ? -1 : 1));
+const sorted = [...packages].toSorted(([a], [b]) => (a < b ? -1 : 1));
 await writeFile(file, `${JSON.stringify({ ...lock, packages: Object.fromEntries(sorted) }, undefined, 2)}\n`);
 
 /** Such packages are named after what they are for: `binding-linux-x64-musl`. */
