@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KubedosError } from "../../shared/error.ts";
-import { loadSpec, parseSpec } from "./load.ts";
+import { loadSpec, type ParsedSpec, parseSpec } from "./load.ts";
 
 const minimal = `apiVersion: kubedos/v1
 metadata: { name: demo }
@@ -123,6 +123,14 @@ test("a missing file and a directory: refused with a hint", async () => {
   });
 });
 
+/** Seconds of CPU that a call takes: other work on the machine does not count. */
+function cpuSeconds(call: () => void): number {
+  const start = process.cpuUsage();
+  call();
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1e6;
+}
+
 /** A spec of n nodes, one by one, as a generator would write it. */
 function largeSpec(count: number, topology: "mesh" | "hub"): string {
   const planes = ["control", "observability", "backend"].map(
@@ -141,17 +149,17 @@ test.each([
   [10_000, "hub", 10],
 ] as const)("%d nodes (%s) are checked in under %d s", (count, topology, limitSeconds) => {
   const text = largeSpec(count, topology);
-  const start = performance.now();
-  const { spec, problems } = parseSpec(text, "x.yaml");
-  const seconds = (performance.now() - start) / 1000;
-  expect(problems).toEqual([]);
-  expect(spec!.nodes.length).toBe(count);
+  let parsed: ParsedSpec | undefined;
+  const seconds = cpuSeconds(() => (parsed = parseSpec(text, "x.yaml")));
+  expect(parsed?.problems).toEqual([]);
+  expect(parsed?.spec?.nodes.length).toBe(count);
   expect(seconds).toBeLessThan(limitSeconds);
 });
 
 test("10,000 wrong nodes are 10,000 problems, in seconds", () => {
   const text = largeSpec(10_000, "hub").replaceAll("cpus: 2", "cpus: two");
-  const start = performance.now();
-  expect(parseSpec(text, "x.yaml").problems.length).toBe(9_999);
-  expect((performance.now() - start) / 1000).toBeLessThan(10);
+  const seconds = cpuSeconds(() => {
+    expect(parseSpec(text, "x.yaml").problems.length).toBe(9_999);
+  });
+  expect(seconds).toBeLessThan(10);
 });
