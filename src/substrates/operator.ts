@@ -123,7 +123,8 @@ async function ensureInterface(paths: SpecPaths, context: RunContext): Promise<D
   const { wireguard: running } = await readState(paths);
   if (await linkExists(paths, operatorInterface, context)) {
     if (running === undefined || (await isRunning(running))) return running;
-    await runInNetwork(paths, "ip", ["link", "delete", operatorInterface], context);
+    // It goes by itself a moment after wireguard-go: status 1.
+    await runInNetwork(paths, "ip", ["link", "delete", operatorInterface], context, { okStatuses: [0, 1] });
   }
   for (const stray of await findMarked(mark(paths))) await endDaemon(stray, 1_000);
   await changeState(paths, { wireguard: undefined, agent: undefined });

@@ -27,7 +27,7 @@ describe("nspawn", () => {
     expect(text).toMatch(/^links: host0 lo$/m);
     expect(text).toContain("/dev/net/tun\n");
     const kernel = await run("unshare", ["--net", "ip", "link", "add", "type", "wireguard"], { okStatuses: [0, 1, 2] });
-    if (kernel.status !== 0) expect(text).toContain("/run/kubedos/host/wireguard-go\n");
+    expect(text.includes("/run/kubedos/host/wireguard-go\n")).toBe(kernel.status !== 0);
   });
 
   it("reads the node's events", async () => {
@@ -59,7 +59,7 @@ describe("nspawn", () => {
 
   it("asks the container to power off before it ends it", async () => {
     await nspawn.stop(lab, "hub-1", lab.context);
-    await consoleShows("powering off\n");
+    expect(await consoleShows("powering off\n")).toContain("powering off\n");
   });
 
   it("starts with a clean event log, and keeps the last one", async () => {
@@ -71,10 +71,11 @@ describe("nspawn", () => {
     expect(await readFile(join(host, "events.jsonl"), "utf8")).not.toContain("old");
   });
 
-  async function consoleShows(text: string): Promise<void> {
+  async function consoleShows(text: string): Promise<string> {
     const log = nspawn.consoleLog(lab.paths, "hub-1");
     for (let tries = 0; tries < 200; tries++) {
-      if ((await readFile(log, "utf8")).includes(text)) return;
+      const shown = await readFile(log, "utf8");
+      if (shown.includes(text)) return shown;
       await delay(25);
     }
     throw new Error(`the console does not show ${text}:\n${await readFile(log, "utf8")}`);

@@ -126,7 +126,7 @@ describe("operator's peer", () => {
     hub.run("ip", ["address", "add", "10.100.0.11/24", "dev", "host0"]);
     hub.run("ip", ["link", "set", "host0", "up"]);
     hub.start("wireguard-go", ["--foreground", "wg1"]);
-    const key = Buffer.from((await buildSeed(lab.spec, vault, "hub-1")).credentials["network.wireguard.private.wg1"]!);
+    const key = Buffer.from(buildSeed(lab.spec, vault, "hub-1").credentials["network.wireguard.private.wg1"]!);
     const script = `until wg show wg1 2>/dev/null; do sleep 0.05; done
 printf %s "$1" > /run/key
 exec wg set wg1 listen-port 51821 private-key /run/key peer "$2" allowed-ips "$3/32"`;
