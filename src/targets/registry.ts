@@ -2,8 +2,9 @@ import { join } from "node:path";
 import type { Stage } from "../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
 import type { TargetName } from "../spec/types.ts";
+import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
 import { writeRawImage } from "./raw.ts";
-import type { Target } from "./types.ts";
+import type { SealedParts, Target } from "./types.ts";
 
 /** The raw image: what every other target is made from. */
 export function rawStage(root: Stage, esp: Stage): Stage {
@@ -37,18 +38,68 @@ function qcow2Stage(tools: Tools, raw: Stage): Stage {
   };
 }
 
+/** One vmdk for all targets that start from it. */
+const vmdkOfRaw = new WeakMap<Stage, Stage>();
+
+function sharedVmdk({ tools, raw }: SealedParts): Stage {
+  const known = vmdkOfRaw.get(raw);
+  if (known !== undefined) return known;
+  const stage = vmdkStage(tools, raw);
+  vmdkOfRaw.set(raw, stage);
+  return stage;
+}
+
+const firmwareKeys = "UEFI with the foundry's Secure Boot keys";
+
 /** All output formats. */
 export const targets = {
   raw: {
     name: "raw",
     summary: "disk image, byte for byte: dd, Proxmox import, any hypervisor",
+    needs: firmwareKeys,
     extension: "raw",
     stage: ({ raw }) => raw,
   },
   qcow2: {
     name: "qcow2",
     summary: "QEMU/KVM, libvirt, Proxmox, OpenStack",
+    needs: firmwareKeys,
     extension: "qcow2",
     stage: ({ tools, raw }) => qcow2Stage(tools, raw),
+  },
+  vmdk: {
+    name: "vmdk",
+    summary: "streamOptimized disk: VMware content libraries, VirtualBox",
+    needs: firmwareKeys,
+    extension: "vmdk",
+    stage: sharedVmdk,
+  },
+  ova: {
+    name: "ova",
+    summary: "appliance with UEFI, Secure Boot, TPM, PVSCSI and vmxnet3: vSphere 7 and later",
+    needs: `${firmwareKeys}; a key provider for the TPM`,
+    extension: "ova",
+    stage: (parts) => ovaStage(parts.tools, sharedVmdk(parts)),
+  },
+  vhd: {
+    name: "vhd",
+    summary: "fixed VHD of whole MiB: Azure (generation 2)",
+    needs: "upload as a page blob; the foundry's keys in the gallery image's UEFI settings",
+    extension: "vhd",
+    stage: ({ tools, raw }) => vhdStage(tools, raw),
+  },
+  vhdx: {
+    name: "vhdx",
+    summary: "dynamic VHDX: Hyper-V (generation 2)",
+    needs: "Secure Boot off: Hyper-V takes no keys of one's own",
+    extension: "vhdx",
+    stage: ({ raw }) => vhdxStage(raw),
+  },
+  gce: {
+    name: "gce",
+    summary: "disk.raw in a tar.gz: Google Compute Engine",
+    needs: "upload to Cloud Storage; the foundry's keys at `gcloud compute images create`",
+    extension: "gce.tar.gz",
+    stage: ({ tools, raw }) => gceStage(tools, raw),
   },
 } satisfies Record<TargetName, Target> as Record<TargetName, Target>;

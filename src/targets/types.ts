@@ -14,7 +14,10 @@ export interface SealedParts {
 /** One output format. */
 export interface Target {
   name: TargetName;
+  /** What it is, and for whom. */
   summary: string;
+  /** What a machine must have, or its operator must do, before it boots. */
+  needs: string;
   /** Ending of the artifact's file name. */
   extension: string;
   /** The stage that makes it; its output is called `image`. */

@@ -12,6 +12,7 @@ import { schemaVerb } from "./schema.ts";
 import { sshVerb } from "./ssh.ts";
 import { statusVerb } from "./status.ts";
 import { storeVerb } from "./store.ts";
+import { targetsVerb } from "./targets.ts";
 import { upVerb } from "./up.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
@@ -28,6 +29,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   downVerb,
   storeVerb,
   doctorVerb,
+  targetsVerb,
   schemaVerb,
   completionVerb,
 ];
