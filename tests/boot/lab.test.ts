@@ -1,0 +1,208 @@
+import { readdir, readFile, readlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { isRunning } from "../../src/host/daemon.ts";
+import { specPaths, type SpecPaths } from "../../src/host/paths.ts";
+import type { Report } from "../../src/converge/report.ts";
+import type { ClusterStatus } from "../../src/lifecycle/status.ts";
+import { loadSpec } from "../../src/spec/load.ts";
+import { substrates } from "../../src/substrates/registry.ts";
+import { jsonLines, kubedos, projectRoot, start, type Outcome } from "../cli/kubedos.ts";
+import { findProcesses, labSpec, makeScratch, processesOf, until, type Scratch } from "./support.ts";
+
+// One sealed lab of two machines, from its first `up` to `down`, by the command line only. The tests build on each other.
+let scratch: Scratch;
+let specFile: string;
+let paths: SpecPaths;
+beforeAll(async () => {
+  scratch = await makeScratch();
+  specFile = join(scratch.directory, "lab.yaml");
+  await writeFile(specFile, labSpec("lab"));
+  paths = specPaths(specFile);
+});
+afterAll(async () => {
+  if (scratch === undefined) return;
+  await cli("down", specFile);
+  await scratch.remove();
+});
+
+const nodes = ["hub", "worker-1"];
+
+function cli(...args: string[]): Promise<Outcome> {
+  return kubedos(args, { env: scratch.env });
+}
+
+/** The process of each machine that runs. */
+async function pids(): Promise<Record<string, number | undefined>> {
+  const machines = await substrates.qemu.status({ paths, spec: await loadSpec(specFile) });
+  return Object.fromEntries(machines.map(({ node, pid }) => [node, pid]));
+}
+
+async function status(): Promise<ClusterStatus> {
+  const outcome = await cli("status", "--json", "--spec", specFile);
+  expect(outcome.status, outcome.stderr).toBe(0);
+  return jsonLines(outcome.stdout).at(-1) as unknown as ClusterStatus;
+}
+
+test("up that is killed while machines boot, and up again: it goes on with the machines that run", async () => {
+  const first = start(join(projectRoot, "kubedos"), ["up", specFile], { env: scratch.env });
+  await until(
+    "the first machine",
+    300,
+    async () => (await pids())["hub"],
+    async () => first.stderr(),
+  );
+  first.kill("SIGKILL");
+  expect((await first.ended).status).toBeNull();
+  const before = await pids();
+
+  const second = await cli("up", specFile);
+  expect(second.status, second.stderr).toBe(0);
+  const after = await pids();
+  expect(after["hub"]).toBe(before["hub"]);
+  for (const node of nodes) expect(await machinesCalled(node), node).toEqual([after[node]]);
+});
+
+/** Processes of QEMU for a node of this lab: never more than one. */
+async function machinesCalled(node: string): Promise<number[]> {
+  const disk = join(paths.state, "nodes", node, "disk.qcow2");
+  const found = await findProcesses(async (pid) => {
+    const words = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0");
+    return words[0]!.endsWith("qemu-system-x86_64") && words.some((word) => word.includes(disk));
+  });
+  return found.map(({ pid }) => pid);
+}
+
+test("the report proves it: every gate passed, with evidence for every node", async () => {
+  const report = JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
+  expect(report).toMatchObject({ cluster: "lab", substrate: "qemu", sealed: true, passed: true });
+  expect(report.nodes.map(({ node, phase }) => [node, phase])).toEqual(nodes.map((node) => [node, "fabric"]));
+  expect(report.gates.map(({ gate, passed }) => [gate, passed])).toEqual([
+    ["fabric", true],
+    ["sealed", true],
+    ["firewall", true],
+  ]);
+  for (const { gate, checks } of report.gates) {
+    for (const node of nodes) {
+      expect(
+        checks.some((check) => check.what.includes(node)),
+        `${gate} says something of ${node}`,
+      ).toBe(true);
+    }
+  }
+  const text = await readFile(join(paths.state, "report.md"), "utf8");
+  expect(text).toContain("# Acceptance of lab: passed");
+  expect(text).toContain(report.rootHash);
+});
+
+test("status --json: both nodes sealed, with planes that have shaken hands", async () => {
+  const report = JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
+  const cluster = await status();
+  expect(cluster).toMatchObject({ cluster: "lab", substrate: "qemu", sealed: true });
+  expect(cluster.nodes.map(({ node }) => node)).toEqual(nodes);
+  for (const node of cluster.nodes) {
+    expect(node).toMatchObject({ state: "running", phase: "fabric", artifact: report.artifacts[0]!.sha256 });
+    expect(node.facts).toMatchObject({
+      secureBoot: true,
+      setupMode: false,
+      lockdown: "integrity",
+      tpm: true,
+      sealed: true,
+      rootHash: report.rootHash,
+    });
+    expect(node.facts?.planes.map(({ name }) => name)).toEqual(["wg1", "wg2", "wg3"]);
+    for (const plane of node.facts?.planes ?? []) expect(plane.oldestHandshakeSeconds).toBeTypeOf("number");
+  }
+});
+
+test("ssh: the right node, and the exit status of its command", async () => {
+  const hostname = await cli("ssh", "--spec", specFile, "worker-1", "--", "hostname");
+  expect(hostname.stdout, hostname.stderr).toBe("worker-1\n");
+  expect(hostname.status).toBe(0);
+  expect((await cli("ssh", "--spec", specFile, "hub", "--", "exit", "7")).status).toBe(7);
+  const unknown = await cli("ssh", "--spec", specFile, "worker-2", "--", "true");
+  expect(unknown.status).toBe(2);
+  expect(unknown.stderr).toContain("did you mean worker-1?");
+});
+
+test("ssh refuses a node with another host key than the vault's, and says so", async () => {
+  const file = join(paths.state, "known_hosts");
+  const known = await readFile(file, "utf8");
+  const [hub, worker] = nodes.map((node) => known.split("\n").find((line) => line.startsWith(`${node}.`))!);
+  const keyOf = (line: string | undefined) => line!.split(" ").slice(1).join(" ");
+  await writeFile(file, known.replace(keyOf(worker), keyOf(hub)));
+  try {
+    const refused = await cli("ssh", "--spec", specFile, "worker-1", "--", "hostname");
+    expect(refused.status).toBe(255);
+    expect(refused.stderr).toContain("Host key verification failed");
+    expect(refused.stdout).toBe("");
+  } finally {
+    await writeFile(file, known);
+  }
+  expect((await cli("ssh", "--spec", specFile, "worker-1", "--", "hostname")).stdout).toBe("worker-1\n");
+});
+
+test("console --log shows what the console has shown", async () => {
+  const outcome = await cli("console", "hub", "--log", "--spec", specFile);
+  expect(outcome.status).toBe(0);
+  expect(outcome.stdout).toContain("BdsDxe: starting Boot");
+  expect(outcome.stdout).not.toContain("boot stopped");
+});
+
+test("up of a lab that is up changes nothing and passes", async () => {
+  const before = await pids();
+  const again = await cli("up", specFile, "--json");
+  expect(again.status, again.stderr).toBe(0);
+  const events = jsonLines(again.stdout);
+  expect(events.filter(({ type }) => type === "stage.started" || type === "stage.done")).toEqual([]);
+  expect(events.filter(({ type, phase }) => type === "node.phase" && phase === "started")).toEqual([]);
+  expect(events.filter(({ type }) => type === "gate.passed")).toHaveLength(3);
+  expect(await pids()).toEqual(before);
+});
+
+test("a machine that dies is seen by status, and up starts it again as the same node", async () => {
+  const before = await pids();
+  process.kill(before["worker-1"]!, "SIGKILL");
+  await until("the end of worker-1", 20, async () => ((await pids())["worker-1"] === undefined ? true : undefined));
+  const cluster = await status();
+  expect(cluster.nodes.map(({ node, state, phase }) => [node, state, phase])).toEqual([
+    ["hub", "running", "fabric"],
+    ["worker-1", "stopped", "stopped"],
+  ]);
+
+  const again = await cli("up", specFile);
+  expect(again.status, again.stderr).toBe(0);
+  const after = await pids();
+  expect(after["hub"]).toBe(before["hub"]);
+  expect(after["worker-1"]).not.toBe(before["worker-1"]);
+  // The same host key and the same keys on every plane: the hub has accepted it, and so does ssh.
+  expect((await cli("ssh", "--spec", specFile, "worker-1", "--", "hostname")).stdout).toBe("worker-1\n");
+  expect((await status()).nodes.map(({ phase }) => phase)).toEqual(["fabric", "fabric"]);
+});
+
+test("down leaves reports and artifacts, and nothing else", async () => {
+  const running = await processesOf(scratch.directory);
+  const holder = await readlink(
+    `/proc/${(JSON.parse(await readFile(join(paths.state, "network.json"), "utf8")) as { pid: number }).pid}/ns/net`,
+  );
+  const inNetwork = (pid: number) =>
+    readlink(`/proc/${pid}/ns/net`).then(
+      (name) => name === holder,
+      () => false,
+    );
+  const network = await findProcesses(inNetwork);
+  // Two machines, two TPMs, the network's holder, the operator's peer and agent: the search finds them.
+  expect(running.length).toBeGreaterThanOrEqual(5);
+  expect(network.length).toBeGreaterThanOrEqual(4);
+
+  const down = await cli("down", specFile);
+  expect(down.status, down.stderr).toBe(0);
+  for (const daemon of [...running, ...network]) expect(await isRunning(daemon), String(daemon.pid)).toBe(false);
+  expect(await processesOf(scratch.directory)).toEqual([]);
+  expect(await findProcesses(inNetwork)).toEqual([]);
+  expect((await readdir(paths.state)).toSorted()).toEqual(["report.json", "report.md"]);
+  expect(await readdir(paths.runtime).catch(() => [])).toEqual([]);
+  expect((await readdir(paths.out)).toSorted()).toEqual(["lab.raw", "manifest.json"]);
+  expect((await cli("down", specFile)).stdout).toContain("nothing was up");
+  expect((await cli("status", "--spec", specFile)).status).toBe(1);
+});
