@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { mkdir, open, readFile } from "node:fs/promises";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import { dirname } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { delay, nowMs } from "./clock.ts";
@@ -19,6 +19,8 @@ export interface Daemon {
 export const markVariable = "KUBEDOS_MARK";
 
 const killPollMs = 50;
+const busyPollMs = 20;
+const sendTimeoutMs = 5_000;
 
 /**
  * Starts a process in a session of its own, with its output appended to a log file. With a `mark` it can be found again
@@ -87,34 +89,40 @@ export async function logTail(file: string, lines = 15): Promise<string> {
   return text.trimEnd().split("\n").slice(-lines).join("\n");
 }
 
-const sockets = new Map<string, Socket>();
-
 /**
- * Writes one line to a unix socket. The connection stays open for further lines and does not keep the process alive.
+ * Writes one line to a unix socket and returns when the other side has read it. Any number of processes may do so at
+ * once, although QEMU talks to one client of a socket at a time: each connects, writes, shuts down its own direction and
+ * waits until the other side closes. QEMU closes only after it has read everything; were the connection closed at once,
+ * it would drop what it has not read yet, and were it kept, everybody else would wait.
  *
- * @throws KubedosError when nobody listens
+ * @throws KubedosError when nobody listens, or the line is not taken within `timeoutMs`
  */
-export async function sendLine(socketPath: string, line: string): Promise<void> {
-  let socket = sockets.get(socketPath);
-  if (socket === undefined || socket.destroyed) {
-    socket = connect(socketPath);
-    sockets.set(socketPath, socket);
-    const opened = socket;
-    await new Promise<void>((resolve, reject) => {
-      opened.once("connect", resolve);
-      opened.once("error", (cause) =>
-        reject(
-          new KubedosError("failed", `nobody listens on ${socketPath}`, { cause, hint: "is the machine running?" }),
-        ),
-      );
-    });
-    opened.on("error", () => opened.destroy());
-    opened.resume();
-    opened.unref();
+export async function sendLine(socketPath: string, line: string, timeoutMs = sendTimeoutMs): Promise<void> {
+  const deadline = nowMs() + timeoutMs;
+  while (!(await offerLine(socketPath, line, deadline))) {
+    if (nowMs() >= deadline) throw notTaken(socketPath);
+    await delay(busyPollMs);
   }
-  const target = socket;
-  await new Promise<void>((resolve, reject) => {
-    target.write(`${line}\n`, (error) => (error ? reject(error) : resolve()));
+}
+
+/** False when others wait already: QEMU's queue of clients is short, and connect(2) then answers EAGAIN. */
+function offerLine(path: string, line: string, deadline: number): Promise<boolean> {
+  const socket = connect(path);
+  return new Promise<boolean>((resolve, reject) => {
+    socket.setTimeout(Math.max(1, deadline - nowMs()), () => reject(notTaken(path)));
+    socket.once("connect", () => socket.end(`${line}\n`));
+    socket.once("error", (cause: NodeJS.ErrnoException) => {
+      if (cause.code === "EAGAIN") resolve(false);
+      else reject(new KubedosError("failed", `nobody listens on ${path}`, { cause, hint: "is the machine running?" }));
+    });
+    socket.once("close", () => resolve(true));
+    socket.resume();
+  }).finally(() => socket.destroy());
+}
+
+function notTaken(path: string): KubedosError {
+  return new KubedosError("failed", `the node does not take requests: ${path}`, {
+    hint: "it may still be booting; `kubedos console NODE --log` shows how far it is",
   });
 }
 

@@ -36,6 +36,9 @@ const stopPollMs = 200;
 const socketTries = 200;
 const socketPollMs = 50;
 
+const always = () => true;
+const never = () => false;
+
 /** Virtual machines on this host: UEFI with Secure Boot enforcing, TPM 2.0, the sealed image as it leaves the foundry. */
 export const qemuSubstrate: Substrate = {
   name: "qemu",
@@ -158,7 +161,10 @@ async function powerOff(lab: Pick<Lab, "paths">, record: MachineRecord, context:
     "frontend-open": boolean;
   }[];
   if (!ports.some((port) => port.label === "control" && port["frontend-open"])) return;
-  await sendLine(controlSocket, JSON.stringify({ id: `stop-${record.process!.pid}`, command: "poweroff" }));
+  // An agent that hangs does not save its machine from being stopped.
+  const request = JSON.stringify({ id: `stop-${record.process!.pid}`, command: "poweroff" });
+  const taken = await sendLine(controlSocket, request).then(always, never);
+  if (!taken) return;
   for (let waited = 0; waited < stopGraceMs && (await isRunning(record.process)); waited += stopPollMs) {
     await delay(stopPollMs, context.signal);
   }
