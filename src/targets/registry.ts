@@ -50,6 +50,8 @@ function sharedVmdk({ tools, raw }: SealedParts): Stage {
 }
 
 const firmwareKeys = "UEFI with the foundry's Secure Boot keys";
+/** The initrd of the cloud kernel has no driver for the disks of VMware's and Microsoft's hypervisors. */
+const vendorDisk = "platform.kernel: generic";
 
 /** All output formats. */
 export const targets = {
@@ -70,28 +72,28 @@ export const targets = {
   vmdk: {
     name: "vmdk",
     summary: "streamOptimized disk: VMware content libraries, VirtualBox",
-    needs: firmwareKeys,
+    needs: `${vendorDisk} on VMware; ${firmwareKeys}`,
     extension: "vmdk",
     stage: sharedVmdk,
   },
   ova: {
     name: "ova",
     summary: "appliance with UEFI, Secure Boot, TPM, PVSCSI and vmxnet3: vSphere 7 and later",
-    needs: `${firmwareKeys}; a key provider for the TPM`,
+    needs: `${vendorDisk}; ${firmwareKeys}; a key provider for the TPM`,
     extension: "ova",
     stage: (parts) => ovaStage(parts.tools, sharedVmdk(parts)),
   },
   vhd: {
     name: "vhd",
     summary: "fixed VHD of whole MiB: Azure (generation 2)",
-    needs: "upload as a page blob; the foundry's keys in the gallery image's UEFI settings",
+    needs: `${vendorDisk}; upload as a page blob; the foundry's keys in the gallery image's UEFI settings`,
     extension: "vhd",
     stage: ({ tools, raw }) => vhdStage(tools, raw),
   },
   vhdx: {
     name: "vhdx",
     summary: "dynamic VHDX: Hyper-V (generation 2)",
-    needs: "Secure Boot off: Hyper-V takes no keys of one's own",
+    needs: `${vendorDisk}; Secure Boot off: Hyper-V takes no keys of one's own`,
     extension: "vhdx",
     stage: ({ raw }) => vhdxStage(raw),
   },
