@@ -9,6 +9,8 @@ import { runInSandbox } from "../../src/host/sandbox.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { buildGraph, type BuildInputs } from "../../src/lifecycle/graph.ts";
 import { targetNames, type TargetName } from "../../src/spec/types.ts";
+import { writeVhdx } from "../../src/targets/vhdx.ts";
+import { writeImage } from "../fakes/disk-images.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
@@ -55,6 +57,20 @@ test.each([
   expect(compared).not.toContain("size mismatch");
   if (format === "vpc") return; // qemu-img has no check for it
   expect(await foundry(["qemu-img", "check", "-f", format, "/in/made"], files)).toContain("No errors were found");
+});
+
+test("vhdx: a disk of more than 4 GiB, where the block table has its first gap", async () => {
+  const [raw, made] = [join(scratch.directory, "large.raw"), join(scratch.directory, "large.vhdx")];
+  const sectorsPerGibibyte = 2 ** 21;
+  await writeImage(raw, 4 * sectorsPerGibibyte + 8192, [
+    { first: 4 * sectorsPerGibibyte - 2048, sectors: 6000, seed: 1 },
+    { first: 4 * sectorsPerGibibyte + 8191, sectors: 1, seed: 2 },
+  ]);
+  await writeVhdx(raw, made, scratch.context.signal);
+  const files = { made, raw };
+  expect(await foundry(["qemu-img", "compare", "-f", "vhdx", "-F", "raw", "/in/made", "/in/raw"], files)).toContain(
+    "Images are identical.",
+  );
 });
 
 describe("ova", () => {
