@@ -1,8 +1,10 @@
 import { statfs } from "node:fs/promises";
 import { KubedosError } from "../../shared/error.ts";
 
-/** Below this, in bytes, a file system counts as full. */
-const nothingLeftBytes = 16 * 1024 * 1024;
+/** Below this, in bytes, a file system is full; not all tools say why they fail then. */
+const nothingLeftBytes = 1024 * 1024;
+/** Below this, in bytes, it is full if a tool says that something was. */
+const littleLeftBytes = 16 * nothingLeftBytes;
 
 /**
  * An error that comes from a full disk says which disk it was; any other error is handed back as it is. To be called
@@ -11,12 +13,16 @@ const nothingLeftBytes = 16 * 1024 * 1024;
  * @param directory where the failed step wrote
  */
 export async function nameFullDisk(error: unknown, directory: string): Promise<unknown> {
+  const known = error instanceof KubedosError;
+  if (known && (error.code === "interrupted" || error.message.startsWith("the disk is full"))) return error;
   const text = error instanceof Error ? `${(error as NodeJS.ErrnoException).code} ${error.message}` : "";
-  if (!/ENOSPC|EDQUOT|No space left on device|Disk quota exceeded/.test(text)) return error;
-  if (error instanceof KubedosError && error.message.startsWith("the disk is full")) return error;
-  const { bavail, bsize, blocks } = await statfs(directory);
+  const says = /ENOSPC|EDQUOT|No space left on device|Disk quota exceeded/.test(text);
+  const space = await statfs(directory).catch(() => undefined);
+  if (space === undefined) return error;
+  const { bavail, bsize, blocks } = space;
+  if (!says && bavail * bsize > nothingLeftBytes) return error;
   // A tool of the sandbox also works in memory: then the disk has room, and the error speaks for itself.
-  if (error instanceof KubedosError && bavail * bsize > nothingLeftBytes) {
+  if (known && bavail * bsize > littleLeftBytes) {
     return new KubedosError(error.code, error.message, {
       hint: error.hint ?? "the work files of a build are kept in memory: it needs about 2 GiB of it",
       cause: error,

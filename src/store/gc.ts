@@ -115,6 +115,7 @@ export async function verifyAll(
 
 /** Removes what killed builds left half-written; files of living processes and resumable downloads stay. */
 export async function removeLeftovers(store: Store): Promise<void> {
+  await sharedHolders(useLeases(join(store.directory, "store"))); // removes the void ones
   const directory = join(store.directory, "store", "tmp");
   for (const name of await readdir(directory)) {
     if (isLeftover(name)) await rm(join(directory, name), { force: true, recursive: true, maxRetries: 3 });
