@@ -1,14 +1,16 @@
 import { join } from "node:path";
 import { acquire, acquireSources } from "../acquire/acquire.ts";
-import { runStages, stageId } from "../assemble/engine.ts";
+import { runStages } from "../assemble/engine.ts";
 import { openFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
+import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
-import { buildGraph, graphStages, type BuildGraph, type BuildInputs } from "./graph.ts";
+import { outputDocuments } from "./documents.ts";
+import { buildGraph, type BuildGraph, type BuildInputs } from "./graph.ts";
 import { publishFiles } from "./publish.ts";
 
 export interface BuiltArtifact {
@@ -31,7 +33,7 @@ export interface BuildResult {
   seconds: number;
 }
 
-/** Manufactures all targets of a spec from its lock, and publishes them with their manifest. */
+/** Manufactures all targets of a spec from its lock, and publishes them with their signed manifest. */
 export async function build(
   inputs: BuildInputs,
   paths: SpecPaths,
@@ -51,9 +53,9 @@ export async function build(
     // 3. Stages.
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
-    const wanted = [...graph.goals, graph.root, graph.uki, graph.sign];
+    const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign];
     const done = await runStages(wanted, store, context);
-    // 4. Artifacts and manifest.
+    // 4. Artifacts and what is said about them, signed.
     const record = (stage: (typeof wanted)[number]) => done.get(stage)!;
     const artifacts = await publish(graph, record, inputs, paths, store, context);
     const output = (stage: (typeof wanted)[number], name: string) => record(stage).outputs[name]!;
@@ -67,7 +69,7 @@ export async function build(
       image: located(graph.raw, "image"),
       root: located(graph.root, "root"),
       firmware: { code: located(graph.firmware, "code").path, vars: located(graph.firmware, "vars").path },
-      manifest: join(paths.out, "manifest.json"),
+      manifest: join(paths.out, manifestFiles.manifest),
       seconds: elapsed(),
     };
   } finally {
@@ -87,45 +89,8 @@ async function publish(
     const { sha256, sizeBytes } = record(stage).outputs["image"]!;
     return { target: name, path: join(paths.out, `${inputs.spec.metadata.name}.${extension}`), sizeBytes, sha256 };
   });
-  const manifest = manifestText(graph, record, inputs, artifacts);
-  await publishFiles(paths, artifacts, { name: "manifest.json", text: manifest }, store, context.signal);
+  const documents = outputDocuments(graph, record, inputs, artifacts, store);
+  await publishFiles(paths, artifacts, documents, store, context.signal);
   for (const artifact of artifacts) context.emit({ type: "artifact", ...artifact });
   return artifacts;
-}
-
-function manifestText(
-  graph: BuildGraph,
-  record: (stage: BuildGraph["raw"]) => ActionRecord,
-  { spec, lock }: BuildInputs,
-  artifacts: readonly BuiltArtifact[],
-): string {
-  const root = record(graph.root);
-  const manifest = {
-    format: 1,
-    cluster: spec.metadata.name,
-    epoch: lock.epoch,
-    artifacts: artifacts.map(({ target, path, sizeBytes, sha256 }) => ({
-      target,
-      file: path.slice(path.lastIndexOf("/") + 1),
-      sizeBytes,
-      sha256,
-    })),
-    platform: {
-      suite: spec.platform.suite,
-      features: spec.platform.features,
-      rootHash: root.meta["roothash"],
-      root: root.outputs["root"],
-      verity: root.outputs["verity"],
-    },
-    boot: {
-      unsigned: record(graph.uki).outputs["unsigned"],
-      signed: record(graph.sign).outputs["uki"],
-    },
-    inputs: {
-      packages: lock.platform.length,
-      foundryPackages: lock.foundry.length,
-      stages: Object.fromEntries(graphStages(graph).map((stage) => [stage.name, stageId(stage)])),
-    },
-  };
-  return `${JSON.stringify(manifest, undefined, 2)}\n`;
 }

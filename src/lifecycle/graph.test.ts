@@ -45,6 +45,7 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
     secureBoot: { pk: "pk", kek: "kek", db: "db", dbKey: "secret key" },
+    signing: { seed: new Uint8Array(32), publicKey: new Uint8Array(32) },
     ...change,
   };
 }

@@ -15,6 +15,7 @@ import { ukiStage } from "../seal/stages/uki.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
 import { rawStage, targets } from "../targets/registry.ts";
+import type { SigningKey } from "../vault/types.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -27,6 +28,8 @@ export interface BuildInputs {
   init: string;
   /** Secure Boot certificates (PEM) and the key (PEM) that signs the boot image. */
   secureBoot: { pk: string; kek: string; db: string; dbKey: string };
+  /** Signs what is said about the artifacts; in no stage, and so in no artifact. */
+  signing: SigningKey;
 }
 
 /** The build of one spec as stages. */
@@ -41,6 +44,8 @@ export interface BuildGraph {
   /** Inputs made here, to be put into the store before the stages run. */
   blobs: Map<string, Uint8Array>;
   goals: Stage[];
+  /** The cluster layer's archive. */
+  layer: { sha256: string; sizeBytes: number };
 }
 
 /** Lays the build out as stages. Pure: nothing is read, written or run. */
@@ -65,6 +70,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   // 2. Boot image: kernel, initrd, cluster layer, signature.
   const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
   const layer = blob(layerArchive(inputs.layer, lock.epoch));
+  const layerContent = { sha256: layer.sha256, sizeBytes: blobs.get(layer.sha256)!.length };
   const uki = ukiStage(tools, root, initrd, layer);
   const sign = espStage(tools, uki, blob(inputs.secureBoot.db), inputs.secureBoot.dbKey);
   const firmware = firmwareStage(
@@ -84,7 +90,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     extension: targets[name].extension,
   }));
   const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware])];
-  return { root, initrd, uki, sign, firmware, raw, targets: wanted, blobs, goals };
+  return { root, initrd, uki, sign, firmware, raw, targets: wanted, blobs, goals, layer: layerContent };
 }
 
 /** Every stage of a graph, inputs before users. */

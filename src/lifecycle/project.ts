@@ -72,6 +72,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
       db: vault.secureBoot.db.certificate,
       dbKey: vault.secureBoot.db.key,
     },
+    signing: vault.signing,
   };
   return { spec, paths, platform, lock, vault, layer, store, build };
 }

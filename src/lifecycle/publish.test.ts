@@ -17,7 +17,7 @@ async function publish(content: string, out = join(directory, "out")): Promise<s
   const object = await store.putBytes(content);
   const path = join(out, "lab.raw");
   const manifest = { name: "manifest.json", text: `{"of":"${content}"}\n` };
-  await publishFiles({ out }, [{ path, ...object }], manifest, store, new AbortController().signal);
+  await publishFiles({ out }, [{ path, ...object }], [manifest], store, new AbortController().signal);
   return path;
 }
 

@@ -7,13 +7,13 @@ import type { SpecPaths } from "../host/paths.ts";
 import { hashFile, type Store } from "../store/store.ts";
 
 /**
- * Puts objects of the store into the output directory under their names, and then the text that describes them. Each
+ * Puts objects of the store into the output directory under their names, and then the texts that describe them, in their order. Each
  * file is whole or not there; two builds of one spec publish one after the other.
  */
 export async function publishFiles(
   paths: Pick<SpecPaths, "out">,
   files: readonly { path: string; sizeBytes: number; sha256: string }[],
-  manifest: { name: string; text: string },
+  documents: readonly { name: string; text: string }[],
   store: Store,
   signal: AbortSignal,
 ): Promise<void> {
@@ -26,7 +26,9 @@ export async function publishFiles(
       signal.throwIfAborted();
       await place(file, store);
     }
-    await writeNew(join(paths.out, manifest.name), (temporary) => writeFile(temporary, manifest.text));
+    for (const { name, text } of documents) {
+      await writeNew(join(paths.out, name), (temporary) => writeFile(temporary, text));
+    }
   } catch (error) {
     throw await nameFullDisk(error, paths.out);
   } finally {

@@ -202,7 +202,17 @@ test("down leaves reports and artifacts, and nothing else", async () => {
   expect(await findProcesses(inNetwork)).toEqual([]);
   expect((await readdir(paths.state)).toSorted()).toEqual(["report.json", "report.md"]);
   expect(await readdir(paths.runtime).catch(() => [])).toEqual([]);
-  expect((await readdir(paths.out)).toSorted()).toEqual(["lab.raw", "manifest.json"]);
+  expect((await readdir(paths.out)).toSorted()).toEqual([
+    "foundry.pem",
+    "foundry.pub",
+    "lab.raw",
+    "manifest.json",
+    "manifest.json.sig",
+    "provenance.intoto.jsonl",
+    "secureboot-db.pem",
+    "secureboot-kek.pem",
+    "secureboot-pk.pem",
+  ]);
   expect((await cli("down", specFile)).stdout).toContain("nothing was up");
   expect((await cli("status", "--spec", specFile)).status).toBe(1);
 });

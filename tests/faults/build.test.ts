@@ -28,7 +28,18 @@ beforeAll(async () => {
 afterAll(() => workshop?.remove());
 
 test("the first build published its targets and their manifest, and left nothing else", async () => {
-  expect(Object.keys(reference)).toEqual(["lab.qcow2", "lab.raw", "manifest.json"]);
+  expect(Object.keys(reference)).toEqual([
+    "foundry.pem",
+    "foundry.pub",
+    "lab.qcow2",
+    "lab.raw",
+    "manifest.json",
+    "manifest.json.sig",
+    "provenance.intoto.jsonl",
+    "secureboot-db.pem",
+    "secureboot-kek.pem",
+    "secureboot-pk.pem",
+  ]);
   const manifest = JSON.parse(await readFile(join(workshop.spec, "out/lab/manifest.json"), "utf8")) as {
     artifacts: { file: string; sha256: string; sizeBytes: number }[];
   };

@@ -14,6 +14,7 @@ import { statusVerb } from "./status.ts";
 import { storeVerb } from "./store.ts";
 import { targetsVerb } from "./targets.ts";
 import { upVerb } from "./up.ts";
+import { verifyVerb } from "./verify.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
 export const verbs: readonly (() => CommandUnknownOpts)[] = [
@@ -22,6 +23,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   lockVerb,
   planVerb,
   buildVerb,
+  verifyVerb,
   upVerb,
   statusVerb,
   sshVerb,

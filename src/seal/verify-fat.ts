@@ -1,0 +1,57 @@
+/** What of FAT32 is needed to find one file in an EFI system partition. */
+export interface FatFile {
+  content: Buffer;
+  /** Where each cluster of the file is in the partition, bytes. */
+  clusters: number[];
+  clusterBytes: number;
+}
+
+const attributes = { directory: 0x10, longName: 0x0f };
+
+/**
+ * A file of a FAT32 file system by its path of 8.3 names.
+ * "Microsoft FAT Specification", 2005: https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf
+ *
+ * @throws Error when the file system is damaged or has no such file
+ */
+export function readFatFile(fat: Buffer, path: string): FatFile {
+  const sectorBytes = fat.readUInt16LE(11);
+  const clusterBytes = sectorBytes * fat[13]!;
+  const fatAt = fat.readUInt16LE(14) * sectorBytes;
+  const dataAt = fatAt + fat[16]! * fat.readUInt32LE(36) * sectorBytes;
+  if (fat.readUInt16LE(510) !== 0xaa55 || clusterBytes === 0 || dataAt >= fat.length)
+    throw new Error("no FAT32 boot sector");
+  const chain = (first: number): number[] => {
+    const found: number[] = [];
+    for (let cluster = first; cluster < 0x0fff_fff8;) {
+      const at = dataAt + (cluster - 2) * clusterBytes;
+      if (cluster < 2 || at + clusterBytes > fat.length || found.length * clusterBytes > fat.length) {
+        throw new Error(`a cluster chain leads to ${cluster}, which does not exist`);
+      }
+      found.push(at);
+      cluster = fat.readUInt32LE(fatAt + cluster * 4) & 0x0fff_ffff;
+    }
+    return found;
+  };
+  const read = (clusters: readonly number[]) =>
+    Buffer.concat(clusters.map((at) => fat.subarray(at, at + clusterBytes)));
+  let next = { cluster: fat.readUInt32LE(44), sizeBytes: 0 };
+  for (const step of path.split("/")) {
+    const entry = findEntry(read(chain(next.cluster)), step);
+    if (entry === undefined) throw new Error(`there is no ${step} of ${path}`);
+    next = entry;
+  }
+  const clusters = chain(next.cluster);
+  return { content: read(clusters).subarray(0, next.sizeBytes), clusters, clusterBytes };
+}
+
+function findEntry(directory: Buffer, name: string): { cluster: number; sizeBytes: number } | undefined {
+  for (let at = 0; at + 32 <= directory.length && directory[at] !== 0; at += 32) {
+    if (directory[at + 11] === attributes.longName || directory[at] === 0xe5) continue;
+    const [stem, extension] = [directory.toString("latin1", at, at + 8), directory.toString("latin1", at + 8, at + 11)];
+    if ([stem.trimEnd(), extension.trimEnd()].filter((part) => part !== "").join(".") !== name) continue;
+    const cluster = directory.readUInt16LE(at + 20) * 65_536 + directory.readUInt16LE(at + 26);
+    return { cluster, sizeBytes: directory.readUInt32LE(at + 28) };
+  }
+  return undefined;
+}

@@ -1,0 +1,277 @@
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { hashFile } from "../store/store.ts";
+import { signifyPublicKey, signifyVerify } from "../vault/signify.ts";
+import { keyFingerprint } from "./dsse.ts";
+import { manifestFiles, parseManifest, type Manifest, type ManifestFile } from "./manifest.ts";
+import { readProvenance } from "./provenance.ts";
+import { openArtifact } from "./verify-artifact.ts";
+import { verifyDisk } from "./verify-disk.ts";
+import { firstDifference, type DiskImage, type Finding } from "./verify-image.ts";
+import { readTrustedKey } from "./verify-key.ts";
+import { verifyTool } from "./verify-tools.ts";
+
+/** `skipped`: the caller said so. `not-checked`: it could not be, which is not the same as good. */
+export type CheckStatus = "ok" | "failed" | "not-checked" | "skipped";
+
+/** One line of the result. */
+export interface VerifyCheck {
+  /** What was checked, e.g. `hash`, `root`, `signature`. */
+  check: string;
+  /** Name of the file in the directory. */
+  file: string;
+  status: CheckStatus;
+  detail: string;
+  findings: Finding[];
+}
+
+export interface VerifyOptions {
+  /** Output directory of a build, or one artifact in it. */
+  path: string;
+  /** The foundry's public key, or a file with it: signify's format, its base64 line, or PEM. */
+  key?: string;
+  /** Take the key that is found beside the artifacts for the foundry's. */
+  anyKey: boolean;
+  /** Leave the boot image's Secure Boot signature out. */
+  withoutAuthenticode: boolean;
+  signal: AbortSignal;
+}
+
+export interface VerifyResult {
+  directory: string;
+  cluster?: string;
+  /** Of the key that the signature was checked with: sha256 of its SubjectPublicKeyInfo. */
+  fingerprint: string;
+  checks: VerifyCheck[];
+}
+
+/** Notes down what was checked; one line a check. */
+interface Notes {
+  add(check: string, file: string, detail: string, findings?: readonly Finding[]): void;
+  skip(check: string, file: string, status: "not-checked" | "skipped", detail: string): void;
+}
+
+/**
+ * Checks what a build has put out, with nothing but a public key: the manifest's signature, every file's hash, and
+ * every byte of the disk images against the root hash in the signed boot image. All that is wrong is found, not only
+ * the first.
+ *
+ * @throws KubedosError when there is nothing to check: no such path, no manifest, no key
+ */
+export async function verifyOutput(options: VerifyOptions): Promise<VerifyResult> {
+  const { signal } = options;
+  const checks: VerifyCheck[] = [];
+  const notes: Notes = {
+    add: (check, file, detail, findings = []) =>
+      checks.push({ check, file, status: findings.length === 0 ? "ok" : "failed", detail, findings: [...findings] }),
+    skip: (check, file, status, detail) => checks.push({ check, file, status, detail, findings: [] }),
+  };
+  // 1. What is to be checked, and whose key.
+  const { directory, only } = await locate(options.path);
+  const manifestPath = join(directory, manifestFiles.manifest);
+  const bytes = await readFile(manifestPath).catch(() => {
+    throw new KubedosError("usage", `there is no ${manifestFiles.manifest} in ${directory}`, {
+      hint: "name the output directory of a build (out/cluster), or an artifact in it",
+    });
+  });
+  const publicKey = await trust(directory, options, notes);
+  const result = { directory, fingerprint: keyFingerprint(publicKey), checks };
+  // 2. The manifest, which vouches for the rest.
+  notes.add(
+    "signature",
+    manifestFiles.manifest,
+    "by the foundry's key",
+    await checkSignature(directory, bytes, publicKey),
+  );
+  let manifest: Manifest;
+  try {
+    manifest = parseManifest(bytes.toString(), manifestFiles.manifest);
+  } catch (error) {
+    notes.add("format", manifestFiles.manifest, "", [{ structure: "manifest", message: (error as Error).message }]);
+    return result;
+  }
+  // 3. Files.
+  const artifacts = manifest.artifacts.filter(({ file }) => only === undefined || file === only);
+  if (artifacts.length === 0) {
+    throw new KubedosError("usage", `${only ?? directory} is not an artifact of ${manifestPath}`, {
+      hint: `artifacts: ${manifest.artifacts.map(({ file }) => file).join(", ")}`,
+    });
+  }
+  for (const item of [...artifacts, ...manifest.documents]) {
+    notes.add("hash", item.file, `sha256 and size (${item.sizeBytes} bytes)`, await checkFile(directory, item, signal));
+  }
+  await checkStrays(directory, manifest, notes);
+  await checkProvenance(directory, manifest, publicKey, notes);
+  // 4. Disks.
+  const scratch = await mkdtemp(join(tmpdir(), "kubedos-verify-"));
+  try {
+    await checkDisks(directory, artifacts, manifest, publicKey, scratch, options, notes);
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+  return { ...result, cluster: manifest.cluster };
+}
+
+/** `failed` before `not-checked` before `ok`. */
+export function verdict(checks: readonly VerifyCheck[]): "ok" | "failed" | "not-checked" {
+  if (checks.some(({ status }) => status === "failed")) return "failed";
+  return checks.some(({ status }) => status === "not-checked") ? "not-checked" : "ok";
+}
+
+async function locate(path: string): Promise<{ directory: string; only?: string }> {
+  const whole = resolve(path);
+  const info = await stat(whole).catch(() => undefined);
+  if (info === undefined) {
+    throw new KubedosError("usage", `there is no ${path}`, { hint: "name an output directory of `kubedos build`" });
+  }
+  return info.isDirectory() ? { directory: whole } : { directory: dirname(whole), only: basename(whole) };
+}
+
+async function trust(directory: string, options: VerifyOptions, notes: Notes): Promise<Buffer> {
+  if (options.key !== undefined) {
+    const key = await readTrustedKey(options.key);
+    notes.add("key", manifestFiles.publicKey, `the given one: ${keyFingerprint(key)}`);
+    return key;
+  }
+  const found = await readTrustedKey(join(directory, manifestFiles.publicKey));
+  notes.skip(
+    "key",
+    manifestFiles.publicKey,
+    options.anyKey ? "skipped" : "not-checked",
+    `the one beside the artifacts: ${keyFingerprint(found)}`,
+  );
+  return found;
+}
+
+async function checkSignature(directory: string, manifest: Buffer, publicKey: Buffer): Promise<Finding[]> {
+  const bad = (structure: string, message: string): Finding[] => [{ structure, message }];
+  try {
+    const signature = await readFile(join(directory, manifestFiles.signature), "utf8");
+    const outcome = signifyVerify(signifyPublicKey(publicKey), manifest, signature);
+    if (outcome === "valid") return [];
+    if (outcome === "foreign") return bad(manifestFiles.signature, "is by another key");
+    return bad(manifestFiles.manifest, "is not what was signed: the manifest or its signature is altered");
+  } catch (error) {
+    return bad(manifestFiles.signature, (error as Error).message);
+  }
+}
+
+async function checkFile(directory: string, item: ManifestFile, signal: AbortSignal): Promise<Finding[]> {
+  const path = join(directory, item.file);
+  const info = await stat(path).catch(() => undefined);
+  const structure = "file";
+  if (info === undefined) return [{ structure, message: "is missing" }];
+  if (info.size !== item.sizeBytes) {
+    const offsetBytes = Math.min(info.size, item.sizeBytes);
+    return [{ structure, offsetBytes, message: `has ${info.size} bytes instead of ${item.sizeBytes}` }];
+  }
+  if ((await hashFile(path, signal)) === item.sha256) return [];
+  return [{ structure, message: "is altered: its sha256 is not the manifest's" }];
+}
+
+/** A file that the manifest does not name may be an artifact of another build: nothing vouches for it. */
+async function checkStrays(directory: string, manifest: Manifest, notes: Notes): Promise<void> {
+  const known = new Set([...manifest.artifacts, ...manifest.documents].map(({ file }) => file));
+  known.add(manifestFiles.manifest).add(manifestFiles.signature);
+  for (const name of (await readdir(directory)).toSorted()) {
+    if (!known.has(name))
+      notes.skip("listed", name, "not-checked", "the manifest does not name it: nothing vouches for it");
+  }
+}
+
+async function checkProvenance(directory: string, manifest: Manifest, publicKey: Buffer, notes: Notes): Promise<void> {
+  const { provenance } = manifestFiles;
+  const findings: Finding[] = [];
+  try {
+    const line = await readFile(join(directory, provenance), "utf8");
+    const subjects = new Map(readProvenance(publicKey, line).map(({ name, sha256 }) => [name, sha256]));
+    for (const { file, sha256 } of manifest.artifacts) {
+      if (subjects.get(file) === sha256) continue;
+      findings.push({ structure: "subject", message: `does not speak of this ${file}` });
+    }
+  } catch (error) {
+    findings.push({ structure: "envelope", message: (error as Error).message });
+  }
+  notes.add("provenance", provenance, "signed by the foundry's key, of these artifacts", findings);
+}
+
+async function checkDisks(
+  directory: string,
+  artifacts: Manifest["artifacts"],
+  manifest: Manifest,
+  publicKey: Buffer,
+  scratch: string,
+  options: VerifyOptions,
+  notes: Notes,
+): Promise<void> {
+  const { signal } = options;
+  // The raw image first where there is one; every other disk must hold the same bytes as the first.
+  const order = artifacts.toSorted((a, b) => Number(b.target === "raw") - Number(a.target === "raw"));
+  let first: { file: string; image: DiskImage } | undefined;
+  let uki: Buffer | undefined;
+  try {
+    for (const { target, file } of order) {
+      const own = await mkdtemp(join(scratch, "disk-"));
+      let image: DiskImage | undefined;
+      try {
+        image = await openArtifact(target, join(directory, file), own, manifest, signal);
+        if (image === undefined) {
+          notes.skip("disk", file, "not-checked", "reading it needs qemu-img: apt-get install qemu-utils");
+          continue;
+        }
+        if (first === undefined) {
+          const { checks, uki: found } = await verifyDisk(image, manifest, publicKey, signal);
+          for (const { name, detail, findings } of checks) notes.add(name, file, detail, findings);
+          first = { file, image };
+          uki = found;
+          continue;
+        }
+        const offsetBytes = await firstDifference(first.image, image, signal);
+        const message = `differs from ${first.file} from here on`;
+        const findings = offsetBytes === undefined ? [] : [{ structure: "disk", offsetBytes, message }];
+        notes.add("disk", file, `same bytes as ${first.file}`, findings);
+      } catch (error) {
+        signal.throwIfAborted();
+        notes.add("disk", file, "", [{ structure: "disk", message: (error as Error).message }]);
+      } finally {
+        if (image !== first?.image) await image?.close();
+      }
+    }
+  } finally {
+    await first?.image.close();
+  }
+  await checkAuthenticode(directory, first?.file ?? "", uki, manifest, scratch, options, notes);
+}
+
+async function checkAuthenticode(
+  directory: string,
+  file: string,
+  uki: Buffer | undefined,
+  manifest: Manifest,
+  scratch: string,
+  options: VerifyOptions,
+  notes: Notes,
+): Promise<void> {
+  const name = "Secure Boot";
+  if (options.withoutAuthenticode)
+    return notes.skip(name, file, "skipped", "signature of the boot image (--without-authenticode)");
+  if (uki === undefined) return notes.skip(name, file, "not-checked", "no boot image to check");
+  const tool = await verifyTool("sbverify", manifest, options.signal);
+  if (tool === undefined) {
+    const how = "needs sbverify: apt-get install sbsigntool, or --without-authenticode to do without";
+    return notes.skip(name, file, "not-checked", how);
+  }
+  const image = join(scratch, "boot.efi");
+  await writeFile(image, uki);
+  const { db } = manifestFiles.certificates;
+  const { status, text } = await tool({
+    args: (input) => ["--cert", input("certificate"), input("image")],
+    inputs: { certificate: join(directory, db), image },
+    out: await mkdtemp(join(scratch, "out-")),
+  });
+  const findings =
+    status === 0 ? [] : [{ structure: "boot image, signature", message: text.trim().replaceAll("\n", "; ") }];
+  notes.add(name, file, `boot image signed with ${db} (sbverify)`, findings);
+}
