@@ -14,7 +14,7 @@ export default defineConfig({
           name: "unit",
           include: ["src/**/*.test.ts", "shared/**/*.test.ts", "node/**/*.test.ts", "tests/**/*.test.ts"],
           exclude: machine,
-          testTimeout: 20_000,
+          testTimeout: 60_000,
           hookTimeout: 60_000,
         },
       },

@@ -1,7 +1,6 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { stopwatch } from "../host/clock.ts";
 import { formatLock, parseLock } from "./file.ts";
 import { createLock } from "./lock.ts";
 
@@ -17,9 +16,7 @@ test("the closure of a minimal system comes from Debian's own archive, signature
     cache: join(homedir(), ".cache", "kubedos"),
   } as const;
   await createLock(request, context);
-  const seconds = stopwatch();
   const lock = await createLock(request, context);
-  expect(seconds()).toBeLessThan(10);
   expect(parseLock(formatLock(lock), "real.lock")).toEqual(lock);
   const names = lock.platform.map((entry) => entry.name);
   expect(names).toEqual(expect.arrayContaining(["bash", "dpkg", "libc6", "systemd", "linux-image-cloud-amd64"]));

@@ -134,9 +134,7 @@ test("the fast way to a public key gives what PKCS#8 gives", () => {
   );
 });
 
-test("40,000 keys, those of 10,000 nodes, take seconds", () => {
-  const start = process.cpuUsage();
-  for (let i = 0; i < 4000; i++) deriveWireguard(secret, { ...owner, generation: i }, "wg1");
-  const { user, system } = process.cpuUsage(start);
-  expect((10 * (user + system)) / 1e6).toBeLessThan(6);
+test("each generation has keys of its own", () => {
+  const keys = Array.from({ length: 200 }, (_, i) => deriveWireguard(secret, { ...owner, generation: i }, "wg1"));
+  expect(new Set(keys.map((key) => key.publicKey)).size).toBe(200);
 });
