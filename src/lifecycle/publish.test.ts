@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { link, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -39,9 +39,10 @@ test("published again: nothing is touched; another build: replaced", async () =>
 
 test("what a killed build left is no obstacle", async () => {
   await mkdir(join(directory, "out"));
-  await writeFile(join(directory, "out/lab.raw.new"), "half");
-  await chmod(join(directory, "out/lab.raw.new"), 0o444);
+  const { sha256 } = await store.putBytes("another object");
+  await link(store.path(sha256), join(directory, "out/lab.raw.new"));
   expect(await readFile(await publish("image"), "utf8")).toBe("image");
+  expect(await readFile(store.path(sha256), "utf8")).toBe("another object");
   expect(await readdir(join(directory, "out"))).not.toContain("lab.raw.new");
 });
 
