@@ -91,8 +91,8 @@ function readBoot(esp: Buffer, manifest: Manifest): Boot {
   let ukiAt: number;
   try {
     const file = readFatFile(esp, bootFile);
-    uki = file.content;
-    ukiAt = file.clusters[0] ?? 0;
+    ukiAt = file.firstByte;
+    uki = esp.subarray(ukiAt, ukiAt + file.sizeBytes);
   } catch (error) {
     return { error: `${bootFile} cannot be read: ${(error as Error).message}` };
   }
@@ -109,7 +109,6 @@ function checkEsp(esp: Buffer, boot: Boot, manifest: Manifest): Finding[] {
   if (sha256(esp.subarray(0, wanted.sizeBytes)) === wanted.sha256) return [];
   if (!("uki" in boot)) return [{ structure: "boot partition, file system", offsetBytes: 0, message: boot.error }];
   const inImage = verifyUki(boot.uki, manifest);
-  // The file is one run of clusters in a file system that was written once.
   if (inImage.length > 0) {
     return inImage.map((one) => ({ ...one, offsetBytes: boot.ukiAt + (one.offsetBytes ?? 0) }));
   }

@@ -1,9 +1,8 @@
 /** What of FAT32 is needed to find one file in an EFI system partition. */
 export interface FatFile {
-  content: Buffer;
-  /** Where each cluster of the file is in the partition, bytes. */
-  clusters: number[];
-  clusterBytes: number;
+  /** Where the file's first byte is in the partition; the rest follows, in a file system that was written once. */
+  firstByte: number;
+  sizeBytes: number;
 }
 
 const attributes = { directory: 0x10, longName: 0x0f };
@@ -41,8 +40,8 @@ export function readFatFile(fat: Buffer, path: string): FatFile {
     if (entry === undefined) throw new Error(`there is no ${step} of ${path}`);
     next = entry;
   }
-  const clusters = chain(next.cluster);
-  return { content: read(clusters).subarray(0, next.sizeBytes), clusters, clusterBytes };
+  const firstByte = dataAt + (next.cluster - 2) * clusterBytes;
+  return { firstByte, sizeBytes: next.sizeBytes };
 }
 
 function findEntry(directory: Buffer, name: string): { cluster: number; sizeBytes: number } | undefined {
