@@ -31,7 +31,7 @@ export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buf
   let rawOffset = align(pe.rawEnd, pe.fileAlignment);
   image.push(Buffer.alloc(rawOffset - pe.rawEnd));
   let address = align(pe.virtualEnd, pe.sectionAlignment);
-  if (address > 0xffff_ffff) throw new KubedosError("failed", "not a PE32+ image: impossible addresses");
+  if (address > addressEnd) throw new KubedosError("failed", "not a PE32+ image: impossible addresses");
   const headers: Buffer[] = [];
   for (const { name, content } of sections) {
     if (!/^[!-~]{1,8}$/.test(name)) throw new KubedosError("failed", `not a name of a PE section: ${name}`);
@@ -47,8 +47,6 @@ export function buildUki(stub: Uint8Array, sections: readonly UkiSection[]): Buf
     image.push(Buffer.from(content), Buffer.alloc(rawSize - content.length));
     rawOffset += rawSize;
     address = align(address + content.length, pe.sectionAlignment);
-    // SizeOfImage, and every address, are 32-bit fields.
-    if (address > 0xffff_ffff) throw new KubedosError("failed", "not a PE32+ image: impossible addresses");
     if (address > addressEnd) throw new KubedosError("failed", "the boot image is larger than a PE image may be");
   }
   const result = Buffer.concat(image);
