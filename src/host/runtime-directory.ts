@@ -11,11 +11,16 @@ const socketPathBytes = 107;
  * @throws KubedosError when it belongs to another user, or is no directory
  */
 export async function makeRuntimeDirectory(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  const status = await lstat(directory);
-  const safe = status.isDirectory() && status.uid === (process.getuid?.() ?? 0) && (status.mode & 0o022) === 0;
-  if (safe) return;
+  // What stands in its way (a file, a directory of somebody else) is seen below.
+  const cause: unknown = await mkdir(directory, { recursive: true, mode: 0o700 }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  const status = await lstat(directory).catch(() => undefined);
+  const ours = status?.isDirectory() === true && status.uid === (process.getuid?.() ?? 0);
+  if (ours && (status.mode & 0o022) === 0) return;
   throw new KubedosError("failed", `${directory} is not a directory of this user alone`, {
+    cause,
     hint: "set KUBEDOS_RUNTIME to a directory that nobody else can write to",
   });
 }
