@@ -1,4 +1,5 @@
 import type { HostProbe } from "../host/probe.ts";
+import { examineRequirements } from "../substrates/requirements.ts";
 import { count, formatBytes, formatTable, type Paint } from "./format.ts";
 
 /** What a finding is about: what cannot be done without it. */
@@ -18,22 +19,13 @@ const buildDiskBytes = 6e9;
 /** Bytes of memory that a lab of three small nodes needs under emulation. */
 const labMemoryBytes = 4e9;
 
-/** Commands with the Debian package that brings them. */
+/** Commands of locking and building, with the Debian package that brings them; those of machines are the substrates'. */
 const commands: readonly { purpose: Purpose; command: string; package: string }[] = [
   { purpose: "lock", command: "apt-get", package: "apt" },
   { purpose: "lock", command: "gpgv", package: "gpgv" },
   { purpose: "build", command: "dpkg-deb", package: "dpkg" },
   { purpose: "build", command: "unshare", package: "util-linux" },
   { purpose: "build", command: "mount", package: "mount" },
-  { purpose: "qemu", command: "qemu-system-x86_64", package: "qemu-system-x86" },
-  { purpose: "qemu", command: "qemu-img", package: "qemu-utils" },
-  { purpose: "qemu", command: "swtpm", package: "swtpm" },
-  { purpose: "qemu", command: "ip", package: "iproute2" },
-  { purpose: "qemu", command: "nsenter", package: "util-linux" },
-  { purpose: "nspawn", command: "systemd-nspawn", package: "systemd-container" },
-  { purpose: "nspawn", command: "wireguard-go", package: "wireguard-go" },
-  { purpose: "access", command: "ssh", package: "openssh-client" },
-  { purpose: "access", command: "wg", package: "wireguard-tools" },
 ];
 
 /** Looks at everything that any verb needs of the host. Nothing is changed. */
@@ -44,13 +36,14 @@ export async function examineHost(host: HostProbe, cacheDirectory: string): Prom
     examineKeyring(host),
     examineNamespaces(host),
     examineDisk(host, cacheDirectory),
-    examineDevice(host),
     examineKvm(host),
     examineMemory(host),
     examineRoot(host),
   ]);
   const order: readonly Purpose[] = ["lock", "build", "qemu", "nspawn", "access"];
-  return [...tools, ...rest].toSorted((a, b) => order.indexOf(a.purpose) - order.indexOf(b.purpose));
+  return [...tools, ...(await examineMachines(host)), ...rest].toSorted(
+    (a, b) => order.indexOf(a.purpose) - order.indexOf(b.purpose),
+  );
 }
 
 async function examineCommand(host: HostProbe, wanted: (typeof commands)[number]): Promise<Finding> {
@@ -141,16 +134,12 @@ async function examineDisk(host: HostProbe, directory: string): Promise<Finding>
   };
 }
 
-async function examineDevice(host: HostProbe): Promise<Finding> {
-  const path = "/dev/net/tun";
-  if (await host.writable(path)) return { purpose: "qemu", what: path, state: "ok", detail: "can be opened" };
-  return {
-    purpose: "qemu",
-    what: path,
-    state: "lacks",
-    detail: "cannot be opened",
-    hint: "as root: modprobe tun && chmod 0666 /dev/net/tun (in a container: give it the device)",
-  };
+/** The very list by which `up` decides whether it can start. */
+async function examineMachines(host: HostProbe): Promise<Finding[]> {
+  const requirements = await examineRequirements(host);
+  return requirements.map(({ purpose, what, met, detail, hint }) => {
+    return { purpose, what, state: met ? "ok" : "lacks", detail, hint: met ? undefined : hint };
+  });
 }
 
 async function examineKvm(host: HostProbe): Promise<Finding> {

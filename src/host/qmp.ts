@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { KubedosError } from "../../shared/error.ts";
 
-const timeoutMs = 5_000;
+const defaultTimeoutMs = 5_000;
 
 /**
  * Runs one command of the QEMU Machine Protocol (https://www.qemu.org/docs/master/interop/qmp-spec.html) and returns
@@ -10,7 +10,12 @@ const timeoutMs = 5_000;
  *
  * @throws KubedosError when QEMU does not answer or refuses
  */
-export async function qmp(socketPath: string, execute: string, args: Record<string, unknown> = {}): Promise<unknown> {
+export async function qmp(
+  socketPath: string,
+  execute: string,
+  args: Record<string, unknown> = {},
+  timeoutMs = defaultTimeoutMs,
+): Promise<unknown> {
   const socket = connect(socketPath);
   const failed = (why: string, cause?: unknown) =>
     new KubedosError("failed", `QEMU (${socketPath}): ${execute}: ${why}`, { cause, hint: "is the machine running?" });

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
@@ -7,9 +7,9 @@ import { controlPlane, findNode, planeAddress } from "../../shared/render/peers.
 import { operatorLogin } from "../../shared/render/render.ts";
 import { operatorSetconf } from "../../shared/render/wireguard.ts";
 import type { OperatorAccess } from "../fabric/keys.ts";
-import { delay } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { endDaemon, isRunning, logTail, startDaemon, type Daemon } from "../host/daemon.ts";
+import { waitForListener } from "../host/listening.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { findMarked } from "../host/processes.ts";
 import { cleanEnvironment, quoteForShell, run } from "../host/run.ts";
@@ -25,8 +25,7 @@ interface OperatorState {
 /** The operator's interface in the cluster's network. */
 export const operatorInterface = "kdop";
 
-const readyTries = 200;
-const readyPollMs = 25;
+const readyTimeoutMs = 10_000;
 
 /**
  * Makes this machine a peer on the control plane: an interface in the cluster's own network (the host's routes stay as
@@ -34,6 +33,22 @@ const readyPollMs = 25;
  * in the layer and starts what has died. Private keys go to `wg` and `ssh-add` by standard input and to no file.
  */
 export async function connectOperator(
+  paths: SpecPaths,
+  layer: ClusterLayer,
+  access: OperatorAccess,
+  context: RunContext,
+): Promise<void> {
+  const { agent } = await readState(paths);
+  const connected = await isRunning(agent);
+  try {
+    await connect(paths, layer, access, context);
+  } catch (error) {
+    if (!connected) await disconnectOperator(paths); // what worked before goes on working
+    throw error;
+  }
+}
+
+async function connect(
   paths: SpecPaths,
   layer: ClusterLayer,
   access: OperatorAccess,
@@ -149,11 +164,8 @@ async function startWireguardGo(paths: SpecPaths, context: RunContext): Promise<
   ]);
   const daemon = await startDaemon(inside.command, inside.args, { log: logFile(paths), mark: mark(paths) });
   await changeState(paths, { wireguard: daemon });
-  for (let tries = 0; tries < readyTries && (await isRunning(daemon)); tries++) {
-    const socket = join(privateRun(paths), "wireguard", `${operatorInterface}.sock`);
-    if ((await stat(socket).catch(() => undefined)) !== undefined) return daemon;
-    await delay(readyPollMs, context.signal);
-  }
+  const socket = `/wireguard/${operatorInterface}.sock`;
+  if (await waitForListener(daemon, socket, readyTimeoutMs, context.signal)) return daemon;
   await endDaemon(daemon, 1_000);
   throw new KubedosError(
     "failed",
@@ -185,9 +197,8 @@ async function ensureAgent(paths: SpecPaths, key: string, context: RunContext): 
     await rm(socket, { force: true });
     const agent = await startDaemon("ssh-agent", ["-D", "-a", socket], { log: logFile(paths), mark: mark(paths) });
     await changeState(paths, { agent });
-    for (let tries = 0; tries < readyTries && (await isRunning(agent)); tries++) {
-      if ((await stat(socket).catch(() => undefined)) !== undefined) break;
-      await delay(readyPollMs, context.signal);
+    if (!(await waitForListener(agent, socket, readyTimeoutMs, context.signal))) {
+      throw new KubedosError("failed", `ssh-agent did not start\n${await logTail(logFile(paths))}`);
     }
   }
   const env = cleanEnvironment({ SSH_AUTH_SOCK: socket });

@@ -7,9 +7,10 @@ import { endGroup } from "../../host/control-group.ts";
 import type { RunContext } from "../../host/context.ts";
 import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } from "../../host/daemon.ts";
 import type { SpecPaths } from "../../host/paths.ts";
+import { hostProbe } from "../../host/probe.ts";
 import { projectRoot } from "../../host/project.ts";
 import { makeRuntimeDirectory, socketPath } from "../../host/runtime-directory.ts";
-import { findTool, missingTools } from "../../host/tools.ts";
+import { findTool } from "../../host/tools.ts";
 import type { SpecNode } from "../../spec/types.ts";
 import {
   claimMachine,
@@ -26,6 +27,7 @@ import {
   type MachineRecord,
 } from "../machines.ts";
 import { bridge, inNetwork, prepareNetwork, runInNetwork } from "../network.ts";
+import { missingFor } from "../requirements.ts";
 import { changeLab, removeEmptyDirectories, removeRest } from "../teardown.ts";
 import type { Lab, NodeSeed, Substrate } from "../types.ts";
 
@@ -42,11 +44,11 @@ export const nspawnSubstrate: Substrate = {
   sealed: false,
 
   async missing() {
-    const tools = await missingTools({ "systemd-nspawn": "systemd-container", ip: "iproute2", unshare: "util-linux" });
+    const missing = await missingFor(hostProbe(), "nspawn");
     if (process.getuid?.() !== 0) {
-      tools.push({ what: "nspawn machines need root", hint: "run kubedos with sudo, or use the qemu substrate" });
+      missing.push({ what: "nspawn machines need root", hint: "run kubedos with sudo, or use the qemu substrate" });
     }
-    return tools;
+    return missing;
   },
 
   prepare(lab, context) {

@@ -1,14 +1,14 @@
-import { constants } from "node:fs";
-import { access, chmod, copyFile, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import { delay } from "../../host/clock.ts";
 import type { RunContext } from "../../host/context.ts";
 import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } from "../../host/daemon.ts";
+import { waitForListener } from "../../host/listening.ts";
+import { hostProbe } from "../../host/probe.ts";
 import { qmp } from "../../host/qmp.ts";
 import { run } from "../../host/run.ts";
 import { makeRuntimeDirectory } from "../../host/runtime-directory.ts";
-import { missingTools } from "../../host/tools.ts";
 import type { SpecNode } from "../../spec/types.ts";
 import {
   claimMachine,
@@ -26,6 +26,7 @@ import {
   type MachineRecord,
 } from "../machines.ts";
 import { bridge, inNetwork, linkExists, prepareNetwork, runInNetwork } from "../network.ts";
+import { missingFor } from "../requirements.ts";
 import { changeLab, removeEmptyDirectories, removeRest } from "../teardown.ts";
 import type { Lab, NodeSeed, Substrate } from "../types.ts";
 import { chooseAccelerator } from "./accelerator.ts";
@@ -33,8 +34,7 @@ import { machineFiles, machineSockets, qemuArguments, tapName, type MachineFiles
 
 const stopGraceMs = 20_000;
 const stopPollMs = 200;
-const socketTries = 200;
-const socketPollMs = 50;
+const readyTimeoutMs = 15_000;
 
 const always = () => true;
 const never = () => false;
@@ -44,17 +44,7 @@ export const qemuSubstrate: Substrate = {
   name: "qemu",
   sealed: true,
 
-  async missing() {
-    const tools = await missingTools({
-      "qemu-system-x86_64": "qemu-system-x86",
-      "qemu-img": "qemu-utils",
-      swtpm: "swtpm",
-      ip: "iproute2",
-      nsenter: "util-linux",
-      unshare: "util-linux",
-    });
-    return [...tools, ...(await missingTun())];
-  },
+  missing: () => missingFor(hostProbe(), "qemu"),
 
   prepare(lab, context) {
     return changeLab(lab.paths, context, async () => {
@@ -135,7 +125,7 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
     const log = join(directory, "qemu.log");
     const machine = await startDaemon(inside.command, inside.args, { log, mark });
     await writeMachine(lab.paths, { ...claim.record, process: machine, helpers: [tpm] });
-    await waitForFile(files.qmpSocket, "QEMU's control socket", log, machine, context);
+    await waitForMachine(files, log, machine, context);
   } catch (error) {
     await endStrays(lab.paths, node.name);
     throw error;
@@ -149,7 +139,9 @@ async function startTpm(directory: string, files: MachineFiles, mark: string, co
   await mkdir(state, { recursive: true, mode: 0o700 });
   const channels = ["--tpmstate", `dir=${state}`, "--ctrl", `type=unixio,path=${files.tpmSocket}`];
   const tpm = await startDaemon("swtpm", ["socket", "--tpm2", ...channels, "--terminate"], { log, mark });
-  await waitForFile(files.tpmSocket, "the TPM emulator's socket", log, tpm, context);
+  if (!(await waitForListener(tpm, files.tpmSocket, readyTimeoutMs, context.signal))) {
+    throw new KubedosError("failed", `the TPM emulator did not start\n${await logTail(log)}`);
+  }
   return tpm;
 }
 
@@ -185,19 +177,6 @@ async function endAll(lab: Pick<Lab, "paths">, record: MachineRecord): Promise<v
   await endStrays(lab.paths, record.node);
 }
 
-/** The device that guests' network ports are made with. Most hosts let every user open it. */
-async function missingTun(): Promise<{ what: string; hint: string }[]> {
-  const tun = "/dev/net/tun";
-  if ((await stat(tun).catch(() => undefined)) === undefined) {
-    return [{ what: `${tun} is missing`, hint: "load the kernel module: modprobe tun" }];
-  }
-  const denied = await access(tun, constants.R_OK | constants.W_OK).then(
-    () => false,
-    () => true,
-  );
-  return denied ? [{ what: `${tun} cannot be opened by this user`, hint: `run as root, or: chmod 0666 ${tun}` }] : [];
-}
-
 /** Makes a file unless it is there: whole or not at all. */
 async function makeOnce(file: string, make: (unfinished: string) => Promise<unknown>): Promise<void> {
   if ((await stat(file).catch(() => undefined)) !== undefined) return;
@@ -227,18 +206,13 @@ async function makeTap(lab: Lab, node: SpecNode, context: RunContext): Promise<v
   await runInNetwork(lab.paths, "ip", ["link", "set", tap, "mtu", mtu, "master", bridge, "up"], context);
 }
 
-async function waitForFile(
-  file: string,
-  what: string,
-  log: string,
-  daemon: Daemon,
-  context: RunContext,
-): Promise<void> {
-  for (let tries = 0; tries < socketTries; tries++) {
-    if ((await stat(file).catch(() => undefined)) !== undefined) break;
-    if (!(await isRunning(daemon))) break;
-    await delay(socketPollMs, context.signal);
+/** QEMU answers once it has made the machine; its socket is there before it has looked at the firmware and the disks. */
+async function waitForMachine(files: MachineFiles, log: string, machine: Daemon, context: RunContext): Promise<void> {
+  try {
+    await waitForListener(machine, files.qmpSocket, readyTimeoutMs, context.signal);
+    await qmp(files.qmpSocket, "query-status", {}, readyTimeoutMs);
+  } catch (cause) {
+    context.signal.throwIfAborted();
+    throw new KubedosError("failed", `the machine did not start\n${await logTail(log)}`, { cause });
   }
-  const ready = (await stat(file).catch(() => undefined)) !== undefined && (await isRunning(daemon));
-  if (!ready) throw new KubedosError("failed", `${what} did not appear: ${file}\n${await logTail(log)}`);
 }
