@@ -12,6 +12,7 @@ try {
   lab.spec.trust.operators = [{ name: "admin", slot: 1 }];
   const layer = clusterLayer(lab.spec, fixedVault(), { openings: [] });
   const missing = await qemuSubstrate.missing();
+  if (missing.length > 0) throw new Error(`missing: ${JSON.stringify(missing)}`);
   await qemuSubstrate.prepare(lab, lab.context);
   await qemuSubstrate.start(lab, lab.spec.nodes[0]!, lab.seed, lab.context);
   await connectOperator(lab.paths, layer, operatorAccess(lab.spec, fixedVault(), "admin"), lab.context);
