@@ -11,6 +11,7 @@ import { run } from "../host/run.ts";
 import { requireTools } from "../host/tools.ts";
 import type { Lock, LockedPackage } from "../lock/types.ts";
 import type { Store } from "../store/store.ts";
+import { noteUse } from "../store/unpacked.ts";
 import { forEachLimit } from "./parallel.ts";
 
 /** The foundry root: where every build tool runs. */
@@ -45,7 +46,10 @@ export function locateFoundry(lock: Lock, store: Store): Foundry {
  */
 export async function openFoundry(lock: Lock, store: Store, context: RunContext): Promise<Foundry> {
   const { directory, id } = locateFoundry(lock, store);
-  if (existsSync(directory)) return { directory, id };
+  if (existsSync(directory)) {
+    await noteUse(directory);
+    return { directory, id };
+  }
   await mkdir(dirname(directory), { recursive: true });
   const lease = await takeExclusive(`${directory}.lease`, context.signal);
   const partial = `${directory}.partial`;
@@ -68,6 +72,7 @@ export async function openFoundry(lock: Lock, store: Store, context: RunContext)
     await writeFile(join(partial, "etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n");
     await writeFile(join(partial, "etc/group"), "root:x:0:\n");
     await rename(partial, directory);
+    await noteUse(directory);
     context.emit({ type: "stage.done", stage: "foundry", id, seconds: elapsed() });
   } catch (error) {
     throw await nameFullDisk(error, store.directory);

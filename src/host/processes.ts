@@ -21,6 +21,14 @@ export async function processesInNetworkOf(daemon: Daemon): Promise<Daemon[]> {
   return findProcesses(async (pid) => (await networkNamespace(String(pid))) === theirs);
 }
 
+/** Living processes that were started with this text inside of one of their arguments. */
+export async function findNaming(text: string): Promise<Daemon[]> {
+  return findProcesses(async (pid) => {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    return commandLine.split("\0").some((argument) => argument.includes(text));
+  });
+}
+
 async function networkNamespace(pid: string): Promise<string | undefined> {
   return readlink(`/proc/${pid}/ns/net`).catch(() => undefined);
 }

@@ -7,6 +7,7 @@ import type { RunContext } from "../host/context.ts";
 import { takeExclusive } from "../host/lease.ts";
 import { runInSandbox } from "../host/sandbox.ts";
 import type { Store } from "../store/store.ts";
+import { noteUse } from "../store/unpacked.ts";
 
 /**
  * The sealed root as a directory, for substrates that share the host's kernel: unpacked from the very erofs image that
@@ -21,7 +22,10 @@ export async function extractTree(
 ): Promise<string> {
   const base = join(store.directory, "trees");
   const tree = join(base, root.sha256.slice(0, 32));
-  if (existsSync(tree)) return tree;
+  if (existsSync(tree)) {
+    await noteUse(tree);
+    return tree;
+  }
   await mkdir(base, { recursive: true, mode: 0o700 });
   const lease = await takeExclusive(`${tree}.lease`, context.signal);
   const partial = `${tree}.partial`;
@@ -40,6 +44,7 @@ export async function extractTree(
     });
     await chmod(join(partial, "tree"), 0o755);
     await rename(join(partial, "tree"), tree);
+    await noteUse(tree);
     context.emit({ type: "stage.done", stage: "unpack", id: root.sha256, seconds: elapsed() });
   } finally {
     await rm(partial, { recursive: true, force: true });

@@ -101,6 +101,11 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   if (lost.length > 0) throw nodesLost(lost, reportFile);
   if (!report.passed) {
     const names = gates.filter((gate) => !gate.passed).map((gate) => gate.gate);
+    if (gates.length === 0) {
+      throw new KubedosError("gate", "the machines run, but there is no gate that could prove it", {
+        hint: "add a node, or write `substrate: { name: qemu }`: then gates can be checked",
+      });
+    }
     throw new KubedosError("gate", `gates not met: ${names.join(", ")}`, { hint: `the evidence is in ${reportFile}` });
   }
   return { report, reportFile };

@@ -2,7 +2,15 @@ import { features } from "../features/registry.ts";
 import type { Path } from "./finding.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
 import { specLimits, type WrittenSpec } from "./schema.ts";
-import { type FeatureName, featureNames, type GateName, type RoleName, type Spec, type SpecNode } from "./types.ts";
+import {
+  type FeatureName,
+  featureNames,
+  gateNames,
+  type GateName,
+  type RoleName,
+  type Spec,
+  type SpecNode,
+} from "./types.ts";
 
 /** Bytes that WireGuard adds to a packet over IPv6, the larger of its two overheads (60 over IPv4). */
 export const wireguardOverheadBytes = 80;
@@ -10,6 +18,8 @@ export const wireguardOverheadBytes = 80;
 const portBase = 51_820;
 /** Underlay address of a node without one: network + this + index. Leaves room for gateways and name servers. */
 const underlayOffset = 10;
+/** Gates that check nodes from other nodes: one alone has nobody to be checked by. */
+export const pairGates: readonly GateName[] = ["fabric", "firewall"];
 
 /** The spec as every later part sees it, and where its nodes are written. */
 export interface NormalSpec {
@@ -53,7 +63,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
         operators: written.trust.operators.map((operator, i) => ({ ...operator, slot: operator.slot ?? i + 1 })),
       },
       policy: written.policy,
-      acceptance: { ...written.acceptance, gates: written.acceptance.gates ?? possibleGates(written) },
+      acceptance: { ...written.acceptance, gates: written.acceptance.gates ?? possibleGates(written, nodes.length) },
     },
     origins: entries.map((entry) => entry.origin),
     tooManyNodes: tooMany,
@@ -66,10 +76,10 @@ function possibleFeatures(written: WrittenSpec): FeatureName[] {
   return featureNames.filter((name) => features[name].openings.every((opening) => purposes.has(opening.plane)));
 }
 
-/** Gates that can be met with this substrate and trust. */
-function possibleGates(written: WrittenSpec): GateName[] {
+/** Gates that can be met with this substrate, trust and number of nodes. */
+function possibleGates(written: WrittenSpec, nodes: number): GateName[] {
   const canSeal = written.substrate.name !== "nspawn" && written.trust.secureBoot;
-  return canSeal ? ["fabric", "sealed", "firewall"] : ["fabric", "firewall"];
+  return gateNames.filter((name) => (name === "sealed" ? canSeal : nodes > 1 || !pairGates.includes(name)));
 }
 
 interface Entry extends Pick<SpecNode, "name" | "roles" | "cpus" | "memoryMiB" | "diskGiB"> {

@@ -213,7 +213,7 @@ const acceptanceSchema = z
     gates: z
       .array(z.enum(gateNames))
       .optional()
-      .describe("Checks that must pass. Default: all that the substrate and `trust` allow."),
+      .describe("Checks that must pass. Default: all that the substrate, `trust` and the number of nodes allow."),
     bootTimeoutSeconds: integer(10, 86_400, "Time limit for all nodes to see each other on every plane.").default(600),
   })
   .describe("When the cluster counts as up.");

@@ -6,6 +6,7 @@ import type { RunContext } from "../host/context.ts";
 import { sharedHolders, takeExclusive } from "../host/lease.ts";
 import { isLeftover } from "../host/unique.ts";
 import { listActions, removeAction } from "./actions.ts";
+import { diskBytes, isRunning, listUnpacked, removeUnpacked } from "./unpacked.ts";
 import { gcLease, lastUseMs, listObjects, useLeases, type Store } from "./store.ts";
 
 export interface GcOptions {
@@ -23,14 +24,17 @@ export interface GcResult {
   removedActions: number;
   keptObjects: number;
   keptBytes: number;
+  /** Foundry roots and unpacked trees. */
+  removedDirectories: number;
+  keptDirectories: number;
 }
 
 const dayMs = 24 * 3600_000;
 const temporaryAgeMs = dayMs;
 
 /**
- * Removes what was not used for a while: actions, objects that no remaining action refers to, and what interrupted
- * runs left half-written.
+ * Removes what was not used for a while: actions, objects that no remaining action refers to, foundry roots and
+ * trees, and what interrupted runs left half-written.
  *
  * @throws KubedosError when a running process uses the store
  */
@@ -52,7 +56,15 @@ export async function collectGarbage(
     }
     const horizonMs = nowMs() - olderThanDays * dayMs;
     const kept = new Set(options.keep);
-    const result: GcResult = { removedObjects: 0, removedBytes: 0, removedActions: 0, keptObjects: 0, keptBytes: 0 };
+    const result: GcResult = {
+      removedObjects: 0,
+      removedBytes: 0,
+      removedActions: 0,
+      keptObjects: 0,
+      keptBytes: 0,
+      removedDirectories: 0,
+      keptDirectories: 0,
+    };
 
     // 1. Actions, and what the remaining ones refer to
     for (const { id, record, usedMs } of await listActions(store)) {
@@ -78,7 +90,21 @@ export async function collectGarbage(
       if (!dryRun) await store.remove(sha256);
     }
 
-    // 3. Leftovers
+    // 3. What was unpacked from objects, but for the trees that containers run on
+    for (const { directory, usedMs } of await listUnpacked(store)) {
+      context.signal.throwIfAborted();
+      const sizeBytes = await diskBytes(directory, context.signal);
+      if (usedMs >= horizonMs || (await isRunning(directory))) {
+        result.keptDirectories++;
+        result.keptBytes += sizeBytes;
+        continue;
+      }
+      result.removedDirectories++;
+      result.removedBytes += sizeBytes;
+      if (!dryRun) await removeUnpacked(directory);
+    }
+
+    // 4. Leftovers
     if (!dryRun) await removeOldTemporaries(join(root, "tmp"));
     return result;
   } finally {

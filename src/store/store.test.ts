@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sharedHolders, takeExclusive } from "../host/lease.ts";
 import { listActions, peekAction, readAction, writeAction } from "./actions.ts";
 import { collectGarbage, verifyAll } from "./gc.ts";
+import { listUnpacked, noteUse } from "./unpacked.ts";
 import { listObjects, openStore, type Store } from "./store.ts";
 
 let directory: string;
@@ -137,12 +138,43 @@ describe("gc", () => {
     const then = Date.now() / 1000 - 40 * day;
     await utimes(join(directory, "actions", "unused.json"), then, then);
 
-    const expected = { removedObjects: 2, removedBytes: 10, removedActions: 1, keptObjects: 3, keptBytes: 18 };
+    const expected = {
+      removedObjects: 2,
+      removedBytes: 10,
+      removedActions: 1,
+      keptObjects: 3,
+      keptBytes: 18,
+      removedDirectories: 0,
+      keptDirectories: 0,
+    };
     expect(await collectGarbage(store, { keep: [pinned], dryRun: true }, context)).toEqual(expected);
     expect(await listObjects(store)).toHaveLength(5);
     expect(await collectGarbage(store, { keep: [pinned] }, context)).toEqual(expected);
     expect(await listObjects(store)).toEqual([recent, output, pinned].toSorted());
     expect((await listActions(store)).map((action) => action.id)).toEqual(["used"]);
+  });
+
+  test("removes unpacked roots and trees that nobody used lately, but not one that a container runs on", async () => {
+    const unpacked = async (folder: string, digit: string, days: number) => {
+      const tree = join(directory, folder, digit.repeat(32));
+      await mkdir(join(tree, "etc"), { recursive: true });
+      await noteUse(tree);
+      const then = Date.now() / 1000 - days * day;
+      await utimes(`${tree}.used`, then, then);
+      return tree;
+    };
+    const old = await unpacked("foundry", "a", 40);
+    const recent = await unpacked("trees", "b", 1);
+    const running = await unpacked("trees", "c", 40);
+    const container = spawn("sleep", ["60"], { argv0: `container --directory=${running}` });
+    try {
+      const result = await collectGarbage(store, {}, context);
+      expect(result).toMatchObject({ removedDirectories: 1, keptDirectories: 2 });
+      expect(await listUnpacked(store)).toMatchObject([{ directory: recent }, { directory: running }]);
+      expect(await readdir(dirname(old))).toEqual([]);
+    } finally {
+      container.kill();
+    }
   });
 
   test("reading an object through verify counts as a use", async () => {

@@ -50,12 +50,17 @@ function gcVerb() {
         const dryRun = options.dryRun === true;
         const store = await openStore(cacheDirectory());
         const result = await collectGarbage(store, { olderThanDays: options.olderThan, dryRun, keep }, context);
-        const { removedObjects, removedBytes, removedActions, keptObjects, keptBytes } = result;
+        const { removedObjects, removedBytes, removedActions, removedDirectories, keptObjects, keptBytes } = result;
+        const removed = [
+          count(removedObjects, "object"),
+          count(removedActions, "action"),
+          count(removedDirectories, "unpacked tree"),
+        ];
         return {
           data: { dryRun, ...result },
           text:
-            `${dryRun ? "would remove" : "removed"} ${count(removedObjects, "object")} (${formatBytes(removedBytes)}) ` +
-            `and ${count(removedActions, "action")}; kept ${count(keptObjects, "object")} (${formatBytes(keptBytes)})`,
+            `${dryRun ? "would remove" : "removed"} ${removed.slice(0, -1).join(", ")} and ${removed.at(-1)} ` +
+            `(${formatBytes(removedBytes)}); kept ${count(keptObjects, "object")} (${formatBytes(keptBytes)})`,
         };
       });
     });

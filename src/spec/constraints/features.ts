@@ -2,6 +2,7 @@ import { features } from "../../features/registry.ts";
 import type { FeatureOpening } from "../../features/types.ts";
 import { featureNeeds, requiredFeatures } from "../feature-needs.ts";
 import type { Finding } from "../finding.ts";
+import { pairGates } from "../normalise.ts";
 import type { FeatureName } from "../types.ts";
 import type { Constraint } from "./types.ts";
 
@@ -49,22 +50,28 @@ export const featurePlanes: Constraint = {
   },
 };
 
-/** A gate can be met with this substrate and trust. */
+/** A gate can be met with this substrate, trust and number of nodes. */
 export const possibleGatesOnly: Constraint = {
   name: "possible-gates",
-  reads: ["acceptance.gates", "substrate", "trust.secureBoot"],
-  check({ spec }) {
-    const i = spec.acceptance.gates.indexOf("sealed");
-    if (i === -1) return [];
-    const path = ["acceptance", "gates", i];
-    if (spec.substrate.name === "nspawn") {
-      const message = "the gate `sealed` cannot pass on the substrate `nspawn`: its containers boot no sealed image";
-      return [{ path, message, hint: "remove the gate, or write `substrate: { name: qemu }`" }];
-    }
-    if (spec.trust.secureBoot) return [];
-    const message = "the gate `sealed` cannot pass with `trust.secureBoot: false`";
-    return [{ path, message, hint: "remove the gate, or write `secureBoot: true`" }];
-  },
+  reads: ["acceptance.gates", "substrate", "trust.secureBoot", "nodes.name", "pools.name", "pools.count"],
+  check: ({ spec }) =>
+    spec.acceptance.gates.flatMap((gate, i): Finding[] => {
+      const path = ["acceptance", "gates", i];
+      const finding = (why: string, hint: string): Finding[] => [
+        { path, message: `the gate \`${gate}\` cannot pass ${why}`, hint: `remove the gate, or ${hint}` },
+      ];
+      if (pairGates.includes(gate) && spec.nodes.length === 1) {
+        return finding("with one node: it is checked from another one", "add a node");
+      }
+      if (gate !== "sealed") return [];
+      if (spec.substrate.name === "nspawn") {
+        return finding(
+          "on the substrate `nspawn`: its containers boot no sealed image",
+          "write `substrate: { name: qemu }`",
+        );
+      }
+      return spec.trust.secureBoot ? [] : finding("with `trust.secureBoot: false`", "write `secureBoot: true`");
+    }),
 };
 
 /** What destroys is said twice: by the field that asks for it and by `policy.allowDestroy`. */
