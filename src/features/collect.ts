@@ -1,4 +1,5 @@
 import { KubedosError, type Problem } from "../../shared/error.ts";
+import type { PythonRequest } from "../lock/inputs.ts";
 import type { FeatureName, Spec } from "../spec/types.ts";
 import { textFile } from "./files.ts";
 import { features } from "./registry.ts";
@@ -8,6 +9,8 @@ import type { Assets, Feature, FeatureOpening, ImageFile } from "./types.ts";
 export interface Platform {
   features: FeatureName[];
   packages: string[];
+  /** Sorted by prefix, requirements of one prefix put together. */
+  wheels: PythonRequest[];
   /** Sorted by path. Includes the files for `sysctls` and `modules`, and the spec's own. */
   files: ImageFile[];
   /** systemd units to enable, and units to mask (a link to /dev/null in /etc/systemd/system). */
@@ -37,9 +40,15 @@ export function outlinePlatform(spec: Spec): PlatformOutline {
     problems.push({ message: `unit ${unit} is both enabled and masked by features` });
   }
   throwProblems(problems);
+  const wheels = mergeWheels(chosen.flatMap((feature) => feature.wheels?.(spec) ?? []));
   return {
     features: chosen.map((feature) => feature.name),
-    packages: sortedUnique([...chosen.flatMap((feature) => feature.packages(spec)), ...spec.platform.packages]),
+    packages: sortedUnique([
+      ...chosen.flatMap((feature) => feature.packages(spec)),
+      ...spec.platform.packages,
+      ...(wheels.length > 0 ? ["python3"] : []),
+    ]),
+    wheels,
     enable,
     mask,
     sysctls,
@@ -61,6 +70,15 @@ export function collectPlatform(spec: Spec, assets: Assets): Platform {
 
 function chosenFeatures(spec: Spec): Feature[] {
   return sortedUnique(spec.platform.features).map((name) => features[name]);
+}
+
+function mergeWheels(requests: readonly PythonRequest[]): PythonRequest[] {
+  return sortedUnique(requests.map(({ prefix }) => prefix)).map((prefix) => ({
+    prefix,
+    requirements: sortedUnique(
+      requests.filter((request) => request.prefix === prefix).flatMap(({ requirements }) => requirements),
+    ),
+  }));
 }
 
 function missingNeeds(chosen: readonly Feature[]): Problem[] {

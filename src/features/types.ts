@@ -1,3 +1,4 @@
+import type { PythonRequest } from "../lock/inputs.ts";
 import type { FeatureName, RoleName, Spec } from "../spec/types.ts";
 
 /** A file that a feature puts into the image. Owner is root:root. */
@@ -35,6 +36,8 @@ export interface Feature {
   /** Features that this one cannot work without; spec/feature-needs.ts has them all. */
   needs: readonly FeatureName[];
   packages(spec: Spec): string[];
+  /** Python distributions, each set in a virtual environment of its own that also sees Debian's python3-* packages. */
+  wheels?(spec: Spec): PythonRequest[];
   files(spec: Spec, assets: Assets): ImageFile[];
   /** systemd units by name. */
   units: { enable: readonly string[]; mask: readonly string[] };

@@ -1,58 +1,23 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
-import * as z from "zod";
 import { KubedosError, type Problem } from "../../shared/error.ts";
 import { uniqueBeside } from "../host/unique.ts";
+import { lockSchema } from "./schema.ts";
 import { lockFormat, type Lock } from "./types.ts";
-
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
-const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a Debian package name");
-const word = z.string().regex(/^[\w.+-]+$/, "must be one word");
-const seconds = z.int().min(0);
-
-/** No `..`, no absolute path: paths are joined to mirrors and to directories. */
-const poolPath = z
-  .string()
-  .regex(/^[\w.+~:%-]+(\/[\w.+~:%-]+)*\.deb$/, "must be a relative path that ends in .deb")
-  .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
-
-const lockedPackage = z.strictObject({
-  name: packageName,
-  version: z.string().regex(/^[0-9][\w.+~:-]*$/, "must be a Debian version"),
-  architecture: z.enum(["amd64", "all"]),
-  sizeBytes: z.int().positive(),
-  sha256,
-  archive: word,
-  suite: word,
-  path: poolPath,
-});
-
-const lockSchema = z.strictObject({
-  format: z.literal(lockFormat),
-  epoch: seconds,
-  architecture: z.literal("amd64"),
-  suites: z
-    .array(
-      z.strictObject({
-        archive: word,
-        suite: word,
-        components: z.array(word).min(1),
-        releaseSha256: sha256,
-        date: seconds,
-      }),
-    )
-    .min(1),
-  requested: z.strictObject({ platform: z.array(packageName), foundry: z.array(packageName) }),
-  platform: z.array(lockedPackage),
-  foundry: z.array(lockedPackage),
-}) satisfies z.ZodType<Lock>;
 
 /**
  * The text of a lock: JSON, two spaces, one package a line, so that a change of one package is one line of a diff.
  * The same lock gives the same text.
  */
 export function formatLock(lock: Lock): string {
-  const line = (value: unknown) => `    ${JSON.stringify(value)}`;
-  const list = (values: readonly unknown[]) => (values.length === 0 ? "[]" : `[\n${values.map(line).join(",\n")}\n  ]`);
+  const list = (values: readonly unknown[], indent = 2) => {
+    const line = (value: unknown) => `${" ".repeat(indent + 2)}${JSON.stringify(value)}`;
+    return values.length === 0 ? "[]" : `[\n${values.map(line).join(",\n")}\n${" ".repeat(indent)}]`;
+  };
+  const { wheels, blobs, images, thirdParty, securityData } = lock;
+  const { python } = lock.requested;
+  const sections = Object.entries({ wheels, blobs, images, thirdParty }).flatMap(([name, values]) =>
+    values === undefined ? [] : [[name, values] as const],
+  );
   const ordered = lock.platform.map(inOrder);
   return `{
   "format": ${lock.format},
@@ -61,10 +26,12 @@ export function formatLock(lock: Lock): string {
   "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
   "requested": {
     "platform": ${JSON.stringify(lock.requested.platform)},
-    "foundry": ${JSON.stringify(lock.requested.foundry)}
+    "foundry": ${JSON.stringify(lock.requested.foundry)}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
   },
   "platform": ${list(ordered)},
-  "foundry": ${list(lock.foundry.map(inOrder))}
+  "foundry": ${list(lock.foundry.map(inOrder))}${sections.map(([name, values]) => `,\n  "${name}": ${list(values)}`).join("")}${
+    securityData === undefined ? "" : `,\n  "securityData": ${JSON.stringify(securityData)}`
+  }
 }
 `;
 }

@@ -1,3 +1,12 @@
+import type {
+  LockedBlob,
+  LockedImage,
+  LockedSecurityData,
+  LockedSource,
+  LockedWheel,
+  PythonRequest,
+} from "./inputs.ts";
+
 export const lockFormat = 1;
 
 /** One Debian binary package, pinned. Its place is `<mirror of the archive>/<path>`; no host is named. */
@@ -33,8 +42,18 @@ export interface Lock {
   architecture: "amd64";
   suites: LockedSuite[];
   /** What was asked for, sorted; a spec that asks for something else needs `lock --update`. */
-  requested: { platform: string[]; foundry: string[] };
+  requested: { platform: string[]; foundry: string[]; python?: PythonRequest[] };
   /** Closures, sorted by name. */
   platform: LockedPackage[];
   foundry: LockedPackage[];
+  /** Absent where the spec asks for none; sorted by prefix, by what they build, and by name. */
+  wheels?: LockedWheel[];
+  /** Sorted by name. */
+  blobs?: LockedBlob[];
+  /** Sorted by reference. */
+  images?: LockedImage[];
+  /** Sorted by name. */
+  thirdParty?: LockedSource[];
+  /** Absent: there was no data at lock time. */
+  securityData?: LockedSecurityData;
 }
