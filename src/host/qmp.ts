@@ -26,9 +26,12 @@ export async function qmp(
       socket.once("close", () => reject(failed("the connection ended")));
       const send = (command: string, parameters: Record<string, unknown>, id: string) =>
         socket.write(`${JSON.stringify({ execute: command, arguments: parameters, id })}\n`);
-      createInterface({ input: socket }).on("line", (line) => {
-        const message = JSON.parse(line) as { QMP?: unknown; id?: string; return?: unknown; error?: { desc: string } };
-        if (message.QMP !== undefined) send("qmp_capabilities", {}, "hello");
+      const lines = createInterface({ input: socket });
+      lines.on("error", () => undefined); // readline says its input's errors again
+      lines.on("line", (line) => {
+        const message = parseMessage(line);
+        if (message === undefined) reject(failed(`not an answer: ${line.slice(0, 80)}`));
+        else if (message.QMP !== undefined) send("qmp_capabilities", {}, "hello");
         else if (message.error !== undefined) reject(failed(message.error.desc));
         else if (message.id === "hello") send(execute, args, "command");
         else if (message.id === "command") resolve(message.return);
@@ -36,5 +39,21 @@ export async function qmp(
     });
   } finally {
     socket.destroy();
+  }
+}
+
+interface Message {
+  QMP?: unknown;
+  id?: string;
+  return?: unknown;
+  error?: { desc: string };
+}
+
+function parseMessage(line: string): Message | undefined {
+  try {
+    const message: unknown = JSON.parse(line);
+    return typeof message === "object" && message !== null ? message : undefined;
+  } catch {
+    return undefined;
   }
 }
