@@ -9,7 +9,7 @@ import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
-import { outputDocuments } from "./documents.ts";
+import { outputDocuments, sbomFiles } from "./documents.ts";
 import { buildGraph, type BuildGraph, type BuildInputs } from "./graph.ts";
 import { publishFiles } from "./publish.ts";
 
@@ -90,7 +90,8 @@ async function publish(
     return { target: name, path: join(paths.out, `${inputs.spec.metadata.name}.${extension}`), sizeBytes, sha256 };
   });
   const documents = outputDocuments(graph, record, inputs, artifacts, store);
-  await publishFiles(paths, artifacts, documents, store, context.signal);
+  const sboms = sbomFiles(graph, record).map(({ file, ...content }) => ({ path: join(paths.out, file), ...content }));
+  await publishFiles(paths, [...artifacts, ...sboms], documents, store, context.signal);
   for (const artifact of artifacts) context.emit({ type: "artifact", ...artifact });
   return artifacts;
 }

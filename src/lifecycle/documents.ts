@@ -37,14 +37,24 @@ export function outputDocuments(
     { name: certificates.db, text: secureBoot.db },
   ];
   const facts = buildFacts(graph, record, inputs, artifacts, store);
-  const subjects = [...facts.artifacts, ...keys.map(describe)];
+  const sboms = sbomFiles(graph, record);
+  const subjects = [...facts.artifacts, ...sboms, ...keys.map(describe)];
   const provenance = { name: manifestFiles.provenance, text: provenanceLine(facts, subjects, lock, signing) };
   const described = [...keys, provenance];
-  const manifest = manifestText({ ...facts, documents: described.map(describe) });
+  const manifest = manifestText({ ...facts, documents: [...sboms, ...described.map(describe)] });
   return [
     ...described,
     { name: manifestFiles.manifest, text: manifest },
     { name: manifestFiles.signature, text: signifySign(signing, Buffer.from(manifest)) },
+  ];
+}
+
+/** The bills of materials, which are objects of the store. */
+export function sbomFiles(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
+  const { outputs } = record(graph.sbom);
+  return [
+    { file: manifestFiles.cyclonedx, ...outputs["cyclonedx"]! },
+    { file: manifestFiles.spdx, ...outputs["spdx"]! },
   ];
 }
 

@@ -60,10 +60,10 @@ function moved(change: Partial<BuildInputs>, platform: Partial<Spec["platform"]>
 
 test("the goals are the targets, the raw image and the firmware; each stage once", () => {
   const graph = buildGraph(inputs(), store);
-  expect(graph.goals.map(({ name }) => name)).toEqual(["raw", "qcow2", "firmware"]);
+  expect(graph.goals.map(({ name }) => name)).toEqual(["raw", "qcow2", "firmware", "sbom"]);
   const names = graphStages(graph).map(({ name }) => name);
   expect(names).toEqual([...new Set(names)]);
-  expect(names.toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sign", "tree", "uki"]);
+  expect(names.toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sbom", "sign", "tree", "uki"]);
 });
 
 test("every stage's input is an object of the lock, a blob of the graph, or a stage's declared output", () => {
@@ -84,7 +84,7 @@ describe("what a change makes again", () => {
   });
   test("a file of the platform: the root, not the packages", () => {
     const files = [{ path: "/etc/motd", mode: 0o644, content: "hello" }];
-    expect(moved({}, { files })).toEqual(["root", ...boot]);
+    expect(moved({}, { files })).toEqual(["root", ...boot, "sbom"]);
   });
   test("a file's mode alone", () => {
     const files = (mode: number) => [{ path: "/etc/motd", mode, content: "hello" }];
@@ -93,14 +93,24 @@ describe("what a change makes again", () => {
   });
   test("a package: everything that holds it", () => {
     const change = { lock: lock(locked("bash", "2"), locked("linux-image-6.12.1-cloud-amd64")) };
-    expect(moved(change)).toEqual(["tree", "root", ...boot]);
+    expect(moved(change)).toEqual(["tree", "root", ...boot, "sbom"]);
   });
   test("the initrd's script: the initrd and what it goes into", () => {
     expect(moved({ init: "#!/bin/sh -e\n" }).toSorted()).toEqual(["initrd", ...boot].toSorted());
   });
   test("a build tool: all but the stages that run in this process alone", () => {
     const change = { lock: { ...lock(), foundry: [locked("erofs-utils", "2")] } };
-    expect(moved(change).toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sign", "tree", "uki"]);
+    expect(moved(change).toSorted()).toEqual([
+      "firmware",
+      "initrd",
+      "qcow2",
+      "raw",
+      "root",
+      "sbom",
+      "sign",
+      "tree",
+      "uki",
+    ]);
   });
   test("the Secure Boot certificate: signature and firmware", () => {
     const secureBoot = { pk: "pk", kek: "kek", db: "other", dbKey: "other key" };

@@ -11,6 +11,7 @@ import { writeCpio } from "../seal/cpio.ts";
 import { espStage } from "../seal/stages/esp.ts";
 import { firmwareStage } from "../seal/stages/firmware.ts";
 import { initrdStage } from "../seal/stages/initrd.ts";
+import { sbomStage } from "../seal/stages/sbom.ts";
 import { ukiStage } from "../seal/stages/uki.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
@@ -39,6 +40,7 @@ export interface BuildGraph {
   uki: Stage;
   sign: Stage;
   firmware: Stage;
+  sbom: Stage;
   raw: Stage;
   targets: { name: TargetName; stage: Stage; extension: string }[];
   /** Inputs made here, to be put into the store before the stages run. */
@@ -67,6 +69,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
   );
   const root = rootStage(tools, tree, overlay, units);
+  const sbom = sbomStage(tree, lock, spec.platform.suite, platform.files);
   // 2. Boot image: kernel, initrd, cluster layer, signature.
   const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
   const layer = blob(layerArchive(inputs.layer, lock.epoch));
@@ -89,8 +92,8 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     stage: targets[name].stage({ root, esp: sign, tools, raw }),
     extension: targets[name].extension,
   }));
-  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware])];
-  return { root, initrd, uki, sign, firmware, raw, targets: wanted, blobs, goals, layer: layerContent };
+  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom])];
+  return { root, initrd, uki, sign, firmware, sbom, raw, targets: wanted, blobs, goals, layer: layerContent };
 }
 
 /** Every stage of a graph, inputs before users. */

@@ -20,7 +20,11 @@ const statementSchema = z.object({
 });
 
 /** Package URL of a locked package. https://github.com/package-url/purl-spec (type deb) */
-export function packageUrl({ name, version, architecture }: Omit<LockedPackage, "sizeBytes">): string {
+export function packageUrl({
+  name,
+  version,
+  architecture,
+}: Pick<LockedPackage, "name" | "version" | "architecture">): string {
   const part = (text: string) => encodeURIComponent(text).replaceAll("%3A", ":");
   return `pkg:deb/debian/${part(name)}@${part(version)}?arch=${architecture}`;
 }

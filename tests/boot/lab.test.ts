@@ -209,6 +209,8 @@ test("down leaves reports and artifacts, and nothing else", async () => {
     "manifest.json",
     "manifest.json.sig",
     "provenance.intoto.jsonl",
+    "sbom.cdx.json",
+    "sbom.spdx.json",
     "secureboot-db.pem",
     "secureboot-kek.pem",
     "secureboot-pk.pem",

@@ -8,6 +8,7 @@ import { run } from "../../src/host/run.ts";
 import { runInSandbox } from "../../src/host/sandbox.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { buildGraph, type BuildInputs } from "../../src/lifecycle/graph.ts";
+import { verifyOutput } from "../../src/seal/verify.ts";
 import { targetNames, type TargetName } from "../../src/spec/types.ts";
 import { writeVhdx } from "../../src/targets/vhdx.ts";
 import { writeImage } from "../fakes/disk-images.ts";
@@ -122,5 +123,20 @@ test("made again, every format has the same bytes", async () => {
       signal: scratch.context.signal,
     });
     expect(await sha256(join(out, "image")), name).toBe(await sha256(artifact(name)));
+  }
+});
+
+test("`verify` finds the same disk in every format, and checks each as deeply where it is alone", async () => {
+  const key = join(lab.project.paths.out, "foundry.pub");
+  const options = { key, anyKey: false, withoutAuthenticode: true, signal: scratch.context.signal };
+  const { checks } = await verifyOutput({ ...options, path: lab.project.paths.out });
+  expect(checks.filter(({ status }) => status !== "ok" && status !== "skipped")).toEqual([]);
+  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(targetNames.length - 1);
+  for (const target of ["ova", "vhd", "gce"] as const) {
+    const alone = await verifyOutput({ ...options, path: artifact(target) });
+    expect(
+      alone.checks.find(({ check }) => check === "root"),
+      target,
+    ).toMatchObject({ status: "ok" });
   }
 });

@@ -36,6 +36,8 @@ test("the first build published its targets and their manifest, and left nothing
     "manifest.json",
     "manifest.json.sig",
     "provenance.intoto.jsonl",
+    "sbom.cdx.json",
+    "sbom.spdx.json",
     "secureboot-db.pem",
     "secureboot-kek.pem",
     "secureboot-pk.pem",

@@ -1,0 +1,185 @@
+import { createHash } from "node:crypto";
+import type { LockedPackage } from "../lock/types.ts";
+import { guidFromHash } from "../targets/gpt.ts";
+import { packageUrl } from "./provenance.ts";
+import type { LicenceReference } from "./sbom-licences.ts";
+
+/** A Debian package that is shipped, and where: in the root, or in the initrd and stub of the boot image. */
+export interface SbomPackage extends Pick<LockedPackage, "name" | "version" | "architecture" | "sha256"> {
+  layer: "root" | "boot image";
+  maintainer?: string;
+  /** SPDX expression. */
+  licence?: string;
+}
+
+/** A file of our own in the root. */
+export interface SbomFile {
+  path: string;
+  sha256: string;
+  sha1: string;
+}
+
+/** What is in the platform. */
+export interface SbomContent {
+  /** Seconds since 1970. */
+  epoch: number;
+  suite: string;
+  packages: readonly SbomPackage[];
+  files: readonly SbomFile[];
+  references: readonly LicenceReference[];
+}
+
+const platformName = "kubedos-platform";
+
+/** CycloneDX 1.6 JSON. https://cyclonedx.org/docs/1.6/json/ */
+export function cycloneDx(content: SbomContent): string {
+  const version = contentHash(content).slice(0, 16);
+  const root = `${platformName}@${version}`;
+  const packages = content.packages.map((item) => ({
+    type: "library",
+    "bom-ref": reference(item),
+    name: item.name,
+    version: item.version,
+    ...(item.maintainer === undefined ? {} : { publisher: item.maintainer }),
+    hashes: [{ alg: "SHA-256", content: item.sha256 }],
+    ...(item.licence === undefined ? {} : { licenses: [{ expression: item.licence }] }),
+    purl: packageUrl(item),
+    properties: [{ name: "kubedos:layer", value: item.layer }],
+  }));
+  const files = content.files.map(({ path, sha256, sha1 }) => ({
+    type: "file",
+    "bom-ref": `file:${path}`,
+    name: path,
+    hashes: [
+      { alg: "SHA-1", content: sha1 },
+      { alg: "SHA-256", content: sha256 },
+    ],
+    licenses: [{ license: { id: "Apache-2.0" } }],
+    properties: [{ name: "kubedos:layer", value: "root" }],
+  }));
+  const components = [...packages, ...files];
+  return pretty({
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    serialNumber: `urn:uuid:${guidFromHash(contentHash(content)).toLowerCase()}`,
+    version: 1,
+    metadata: {
+      timestamp: timestamp(content.epoch),
+      tools: { components: [{ type: "application", name: "kubedos" }] },
+      component: { type: "operating-system", "bom-ref": root, name: platformName, version },
+    },
+    components,
+    dependencies: [{ ref: root, dependsOn: components.map((item) => item["bom-ref"]) }],
+  });
+}
+
+/** SPDX 2.3 JSON. https://spdx.github.io/spdx-spec/v2.3/ */
+export function spdx(content: SbomContent): string {
+  const version = contentHash(content).slice(0, 16);
+  const root = "SPDXRef-platform";
+  const packages = content.packages.map((item) => ({
+    SPDXID: `SPDXRef-deb-${item.layer.replace(" ", "-")}-${item.name.replaceAll("+", "-plus")}`,
+    name: item.name,
+    versionInfo: item.version,
+    ...(item.maintainer === undefined ? {} : { supplier: supplier(item.maintainer) }),
+    downloadLocation: "NOASSERTION",
+    filesAnalyzed: false,
+    checksums: [{ algorithm: "SHA256", checksumValue: item.sha256 }],
+    licenseConcluded: "NOASSERTION",
+    licenseDeclared: item.licence ?? "NOASSERTION",
+    copyrightText: "NOASSERTION",
+    comment: `in the ${item.layer}`,
+    externalRefs: [{ referenceCategory: "PACKAGE-MANAGER", referenceType: "purl", referenceLocator: packageUrl(item) }],
+  }));
+  const files = content.files.map(({ path, sha256, sha1 }) => ({
+    SPDXID: `SPDXRef-file-${createHash("sha256").update(path).digest("hex").slice(0, 16)}`,
+    fileName: `.${path}`,
+    checksums: [
+      { algorithm: "SHA1", checksumValue: sha1 },
+      { algorithm: "SHA256", checksumValue: sha256 },
+    ],
+    licenseConcluded: "Apache-2.0",
+    licenseInfoInFiles: ["NOASSERTION"],
+    copyrightText: "NOASSERTION",
+  }));
+  const ownFiles = {
+    SPDXID: "SPDXRef-own-files",
+    name: "kubedos-files",
+    downloadLocation: "NOASSERTION",
+    filesAnalyzed: true,
+    packageVerificationCode: { packageVerificationCodeValue: verificationCode(content.files) },
+    licenseConcluded: "Apache-2.0",
+    licenseDeclared: "Apache-2.0",
+    copyrightText: "NOASSERTION",
+    comment: "agent, units and configuration in the root",
+  };
+  return pretty({
+    spdxVersion: "SPDX-2.3",
+    dataLicense: "CC0-1.0",
+    SPDXID: "SPDXRef-DOCUMENT",
+    name: platformName,
+    documentNamespace: `urn:kubedos:sbom:${contentHash(content)}`,
+    creationInfo: { created: timestamp(content.epoch), creators: ["Tool: kubedos"] },
+    documentDescribes: [root],
+    packages: [
+      {
+        SPDXID: root,
+        name: platformName,
+        versionInfo: version,
+        downloadLocation: "NOASSERTION",
+        filesAnalyzed: false,
+        licenseConcluded: "NOASSERTION",
+        licenseDeclared: "NOASSERTION",
+        copyrightText: "NOASSERTION",
+        primaryPackagePurpose: "OPERATING_SYSTEM",
+      },
+      ...packages,
+      ownFiles,
+    ],
+    files,
+    hasExtractedLicensingInfos: content.references.map(({ id, name }) => ({
+      licenseId: id,
+      name,
+      extractedText: `"${name}" in the package's /usr/share/doc/*/copyright, which is in the image`,
+    })),
+    relationships: [
+      { spdxElementId: "SPDXRef-DOCUMENT", relationshipType: "DESCRIBES", relatedSpdxElement: root },
+      ...[...packages, ownFiles].map(({ SPDXID }) => contains(root, SPDXID)),
+      ...files.map(({ SPDXID }) => contains(ownFiles.SPDXID, SPDXID)),
+    ],
+  });
+}
+
+function contains(spdxElementId: string, relatedSpdxElement: string) {
+  return { spdxElementId, relationshipType: "CONTAINS", relatedSpdxElement };
+}
+
+/** Clause 7.9: SHA-1 over the sorted SHA-1s of the package's files. */
+function verificationCode(files: readonly SbomFile[]): string {
+  const sums = files.map(({ sha1 }) => sha1).toSorted();
+  return createHash("sha1").update(sums.join("")).digest("hex");
+}
+
+/** The same package may be in both layers. */
+function reference(item: SbomPackage): string {
+  const url = packageUrl(item);
+  return item.layer === "root" ? url : `${url}#boot-image`;
+}
+
+/** `Organization: NAME (EMAIL)`, clause 7.5. */
+function supplier(maintainer: string): string {
+  const [, name, email] = /^"?(.*?)"?\s*<([^<>]+)>$/.exec(maintainer) ?? [];
+  return name === undefined || email === undefined ? `Organization: ${maintainer}` : `Organization: ${name} (${email})`;
+}
+
+function contentHash(content: SbomContent): string {
+  return createHash("sha256").update(JSON.stringify(content)).digest("hex");
+}
+
+function timestamp(epoch: number): string {
+  return new Date(epoch * 1000).toISOString().replace(".000Z", "Z");
+}
+
+function pretty(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 1)}\n`;
+}

@@ -1,0 +1,141 @@
+import { createHash } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { KubedosError } from "../../../shared/error.ts";
+import type { Stage } from "../../assemble/engine.ts";
+import type { LockedPackage } from "../../lock/types.ts";
+import { licenceExpression, type LicenceReference } from "../sbom-licences.ts";
+import { readTarMembers } from "../sbom-tar.ts";
+import { cycloneDx, spdx, type SbomContent, type SbomFile, type SbomPackage } from "../sbom.ts";
+
+/** Build tools of which parts are in the boot image (see initrd.sh and uki.ts), with the libraries that these load. */
+const bootImagePackages = [
+  "busybox-static",
+  "dmsetup",
+  "libbsd0",
+  "libc6",
+  "libcap2",
+  "libdevmapper1.02.1",
+  "libmd0",
+  "libpcre2-8-0",
+  "libselinux1",
+  "libudev1",
+  "signify-openbsd",
+  "systemd-boot-efi",
+];
+
+const statusFile = "var/lib/dpkg/status";
+const copyrightFile = /^usr\/share\/doc\/([^/]+)\/copyright$/;
+const docDirectory = /^usr\/share\/doc\/([^/]+)$/;
+
+/**
+ * Software bills of materials of the platform: `cyclonedx` and `spdx`. Versions and hashes come from the lock, which
+ * must be what dpkg says inside the tree; licences come from the tree's own copyright files.
+ */
+export function sbomStage(
+  tree: Stage,
+  lock: { epoch: number; platform: readonly LockedPackage[]; foundry: readonly LockedPackage[] },
+  suite: string,
+  files: readonly { path: string; content: string | Uint8Array }[],
+): Stage {
+  const boot = lock.foundry.filter(({ name }) => bootImagePackages.includes(name));
+  const short = ({ name, version, architecture, sha256 }: LockedPackage) => ({ name, version, architecture, sha256 });
+  const own = files.map(({ path, content }): SbomFile => {
+    const hash = (name: string) => createHash(name).update(content).digest("hex");
+    return { path, sha256: hash("sha256"), sha1: hash("sha1") };
+  });
+  const options = {
+    epoch: lock.epoch,
+    suite,
+    root: lock.platform.map(short),
+    boot: boot.map(short),
+    files: own.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+  };
+  return {
+    name: "sbom",
+    version: "3",
+    options,
+    inputs: { tree: { stage: tree, output: "tree" } },
+    outputs: ["cyclonedx", "spdx"],
+    async run(work) {
+      const content = await readContent(work.inputs["tree"]!, options);
+      await writeFile(join(work.out, "cyclonedx"), cycloneDx(content));
+      await writeFile(join(work.out, "spdx"), spdx(content));
+    },
+  };
+}
+
+type Short = Pick<LockedPackage, "name" | "version" | "architecture" | "sha256">;
+
+async function readContent(
+  tree: string,
+  options: { epoch: number; suite: string; root: readonly Short[]; boot: readonly Short[]; files: readonly SbomFile[] },
+): Promise<SbomContent> {
+  const members = await readTarMembers(
+    tree,
+    (path) => path === statusFile || copyrightFile.test(path) || docDirectory.test(path),
+  );
+  // 1. dpkg's own view of what is installed.
+  const status = members.find(({ path }) => path === statusFile)?.content.toString() ?? "";
+  const installed = readStatus(status);
+  assertSame(installed, options.root);
+  // 2. Licences; a package's documentation may be a link to another's.
+  const texts = new Map<string, string>();
+  const links = new Map<string, string>();
+  for (const { path, link, content } of members) {
+    const [, owner] = copyrightFile.exec(path) ?? docDirectory.exec(path) ?? [];
+    if (owner === undefined) continue;
+    if (link === undefined) {
+      if (copyrightFile.test(path)) texts.set(owner, content.toString());
+    } else
+      links.set(
+        owner,
+        link
+          .replace(/\/copyright$/, "")
+          .split("/")
+          .pop() ?? "",
+      );
+  }
+  const references = new Map<string, LicenceReference>();
+  const describe =
+    (layer: SbomPackage["layer"]) =>
+    (item: Short): SbomPackage => {
+      const text = texts.get(item.name) ?? texts.get(links.get(item.name) ?? "");
+      const licence = text === undefined ? undefined : licenceExpression(text);
+      for (const one of licence?.references ?? []) references.set(one.id, one);
+      const maintainer = installed.get(item.name)?.maintainer;
+      return { ...item, layer, maintainer, licence: licence?.expression };
+    };
+  return {
+    epoch: options.epoch,
+    suite: options.suite,
+    packages: [...options.root.map(describe("root")), ...options.boot.map(describe("boot image"))],
+    files: options.files,
+    references: [...references.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  };
+}
+
+/** Installed packages by name. deb822(5) */
+function readStatus(text: string): Map<string, { version: string; architecture: string; maintainer?: string }> {
+  const installed = new Map<string, { version: string; architecture: string; maintainer?: string }>();
+  for (const paragraph of text.split("\n\n")) {
+    const field = (name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(paragraph)?.[1];
+    const [name, version, architecture] = ["Package", "Version", "Architecture"].map(field);
+    if (name === undefined || version === undefined || architecture === undefined) continue;
+    if (field("Status") !== "install ok installed") continue;
+    installed.set(name, { version, architecture, maintainer: field("Maintainer") });
+  }
+  return installed;
+}
+
+function assertSame(installed: ReturnType<typeof readStatus>, locked: readonly Short[]): void {
+  const key = (name: string, version = "", architecture = "") => `${name} ${version} ${architecture}`;
+  const inside = new Set([...installed].map(([name, one]) => key(name, one.version, one.architecture)));
+  const wanted = new Set(locked.map((one) => key(one.name, one.version, one.architecture)));
+  const differing = [
+    ...[...inside].filter((one) => !wanted.has(one)),
+    ...[...wanted].filter((one) => !inside.has(one)),
+  ];
+  if (differing.length === 0) return;
+  throw new KubedosError("failed", `what dpkg says inside the tree is not what the lock says: ${differing.join(", ")}`);
+}
