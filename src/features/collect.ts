@@ -1,6 +1,6 @@
 import { KubedosError, type Problem } from "../../shared/error.ts";
 import type { PythonRequest } from "../lock/inputs.ts";
-import type { FeatureName, Spec } from "../spec/types.ts";
+import type { FeatureName, GateName, Spec } from "../spec/types.ts";
 import { textFile } from "./files.ts";
 import { features } from "./registry.ts";
 import type { Assets, Feature, FeatureOpening, ImageFile } from "./types.ts";
@@ -19,7 +19,7 @@ export interface Platform {
   sysctls: Record<string, string>;
   modules: string[];
   openings: FeatureOpening[];
-  gates: ("fabric" | "sealed" | "firewall")[];
+  gates: GateName[];
 }
 
 /** The parts of a platform that need no asset: enough for `lock`, `plan` and the cluster layer. */

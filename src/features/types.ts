@@ -1,5 +1,5 @@
 import type { PythonRequest } from "../lock/inputs.ts";
-import type { FeatureName, RoleName, Spec } from "../spec/types.ts";
+import type { FeatureName, GateName, RoleName, Spec } from "../spec/types.ts";
 
 /** A file that a feature puts into the image. Owner is root:root. */
 export interface ImageFile {
@@ -45,6 +45,8 @@ export interface Feature {
   /** Kernel modules loaded at boot (modules-load.d). */
   modules: readonly string[];
   openings: readonly FeatureOpening[];
-  /** Gates that prove the feature works. */
-  gates: readonly ("fabric" | "sealed" | "firewall")[];
+  /** Gates that prove the feature works: the default of `acceptance.gates`. */
+  gates: readonly GateName[];
+  /** False: only where the spec lists it. Default: every spec whose planes can carry it has it. */
+  default?: boolean;
 }

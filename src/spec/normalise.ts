@@ -1,4 +1,5 @@
 import { features } from "../features/registry.ts";
+import type { Feature } from "../features/types.ts";
 import type { Path } from "./finding.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
 import { specLimits, type WrittenSpec } from "./schema.ts";
@@ -38,6 +39,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
   const { entries, tooMany } = expand(written);
   const underlay = parseIpv4Network(written.underlay.cidr);
   const indexes = assignIndexes(entries);
+  const chosen = (written.platform.features ?? possibleFeatures(written)).toSorted();
   const nodes = entries.map((entry, i) => toNode(entry, indexes[i]!, underlay, written.trust.generation));
   return {
     spec: {
@@ -45,7 +47,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
       metadata: written.metadata,
       platform: {
         ...written.platform,
-        features: (written.platform.features ?? possibleFeatures(written)).toSorted(),
+        features: chosen,
         files: written.platform.files.map((file) => ({ ...file, mode: Number.parseInt(file.mode, 8) })),
       },
       underlay: written.underlay,
@@ -63,23 +65,32 @@ export function normalise(written: WrittenSpec): NormalSpec {
         operators: written.trust.operators.map((operator, i) => ({ ...operator, slot: operator.slot ?? i + 1 })),
       },
       policy: written.policy,
-      acceptance: { ...written.acceptance, gates: written.acceptance.gates ?? possibleGates(written, nodes.length) },
+      acceptance: {
+        ...written.acceptance,
+        gates: written.acceptance.gates ?? possibleGates(written, chosen, nodes.length),
+      },
     },
     origins: entries.map((entry) => entry.origin),
     tooManyNodes: tooMany,
   };
 }
 
-/** Features whose services find a plane to be bound to. */
+/** Features whose services find a plane to be bound to, without those that a spec has to ask for. */
 function possibleFeatures(written: WrittenSpec): FeatureName[] {
   const purposes = new Set<string>(["underlay", ...written.planes.map((plane) => plane.purpose)]);
-  return featureNames.filter((name) => features[name].openings.every((opening) => purposes.has(opening.plane)));
+  return featureNames.filter((name) => {
+    const feature: Feature = features[name];
+    return feature.default !== false && feature.openings.every((opening) => purposes.has(opening.plane));
+  });
 }
 
-/** Gates that can be met with this substrate, trust and number of nodes. */
-function possibleGates(written: WrittenSpec, nodes: number): GateName[] {
+/** Gates of the chosen features that can be met with this substrate, trust and number of nodes, in running order. */
+function possibleGates(written: WrittenSpec, chosen: readonly FeatureName[], nodes: number): GateName[] {
   const canSeal = written.substrate.name !== "nspawn" && written.trust.secureBoot;
-  return gateNames.filter((name) => (name === "sealed" ? canSeal : nodes > 1 || !pairGates.includes(name)));
+  const wanted = new Set<GateName>(chosen.flatMap((name) => [...features[name].gates]));
+  return gateNames.filter(
+    (name) => wanted.has(name) && (name === "sealed" ? canSeal : nodes > 1 || !pairGates.includes(name)),
+  );
 }
 
 interface Entry extends Pick<SpecNode, "name" | "roles" | "cpus" | "memoryMiB" | "diskGiB"> {
