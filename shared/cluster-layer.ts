@@ -1,3 +1,5 @@
+import type { LayerPki } from "./pki.ts";
+
 /**
  * The cluster layer: everything a node must know about its cluster and nothing that is secret. One JSON document
  * (`cluster.json`) of O(nodes), carried as a cpio inside the signed UKI's initrd and found by a node under
@@ -75,4 +77,6 @@ export interface ClusterLayer {
   /** Features that are part of the platform, sorted. */
   features: string[];
   sysctls: Record<string, string>;
+  /** Certificates of the cluster's authorities. */
+  pki?: LayerPki;
 }

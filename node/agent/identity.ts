@@ -2,6 +2,7 @@ import { layerFormat, type ClusterLayer, type LayerNode } from "../../shared/clu
 import { KubedosError } from "../../shared/error.ts";
 import { findNode } from "../../shared/render/peers.ts";
 import { seedCredentials } from "../../shared/seed.ts";
+import { readCredential } from "./credentials.ts";
 import type { NodePaths } from "./paths.ts";
 import { readText } from "./text.ts";
 
@@ -26,10 +27,8 @@ export function readIdentity(paths: NodePaths, environment: NodeJS.ProcessEnv): 
 
 /** The node's name from its seed. Given by systemd as a credential: systemd.exec(5), "Credentials". */
 export function nodeName(paths: NodePaths, environment: NodeJS.ProcessEnv): string {
-  const directories = [environment["CREDENTIALS_DIRECTORY"], paths.at("/run/credentials/@system")];
-  for (const directory of directories) {
-    const name = directory === undefined ? undefined : readText(`${directory}/${seedCredentials.node}`);
-    if (name === undefined) continue;
+  const name = readCredential(paths, environment, seedCredentials.node);
+  if (name !== undefined) {
     if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return name;
     throw new KubedosError("failed", `credential ${seedCredentials.node} is not a node name: ${JSON.stringify(name)}`);
   }

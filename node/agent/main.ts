@@ -5,6 +5,7 @@ import { uptimeSeconds, verityRootHash } from "./facts.ts";
 import { nodeName, readIdentity, type Identity } from "./identity.ts";
 import { nodePaths, type NodePaths } from "./paths.ts";
 import { needsUserspaceWireguard, renderedForUserspace, startUserspaceWireguard } from "./planes.ts";
+import { renderPki } from "./pki.ts";
 import { renderAll, writeRendered } from "./render.ts";
 import { runAgent } from "./run.ts";
 import { messageOf } from "./text.ts";
@@ -52,7 +53,8 @@ async function configure(command: "render" | "run" | "boot", paths: NodePaths, l
       log.emit({ type: "node.phase", node: identity.node.name, phase: "sealed", uptimeSeconds: uptime });
     }
     if (command !== "run") {
-      writeRendered(paths, renderAll(identity, await needsUserspaceWireguard(identity.container)));
+      const rendered = renderAll(identity, await needsUserspaceWireguard(identity.container));
+      writeRendered(paths, [...rendered, ...renderPki(paths, identity, process.env)]);
     }
     return identity;
   } catch (error) {

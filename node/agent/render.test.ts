@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { KubedosEvent } from "../../shared/events.ts";
+import type { LayerPki } from "../../shared/pki.ts";
 import { agentFlags, bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
 
 let agent: string;
@@ -139,3 +140,30 @@ test.each([
     ]);
   },
 );
+
+test("certificates of the seed become files that services are given: keys are root's alone", async () => {
+  node.write("/run/kubedos/layer/cluster.json", JSON.stringify({ ...node.layer, pki }));
+  node.write("/run/credentials/@system/kubedos.pki.etcd.crt", "ETCD CERTIFICATE\n");
+  node.write("/run/credentials/@system/kubedos.pki.etcd.key", "ETCD KEY\n");
+  node.write("/run/credentials/@system/kubedos.pki.agent.crt", "AGENT CERTIFICATE WITHOUT A KEY\n");
+  expect(await render()).toMatchObject({ status: 0, stderr: "" });
+  const directory = join(node.root, "/run/kubedos/pki");
+  const files = readdirSync(directory).map((name) => [
+    name,
+    (statSync(join(directory, name)).mode & 0o777).toString(8),
+    read(`/run/kubedos/pki/${name}`),
+  ]);
+  expect(files).toEqual([
+    ["agent.ca.crt", "644", "AGENT CA\n"],
+    ["etcd.ca.crt", "644", "ETCD CA\n"],
+    ["etcd.crt", "644", "ETCD CERTIFICATE\n"],
+    ["etcd.key", "600", "ETCD KEY\n"],
+    ["root.ca.crt", "644", "ROOT\n"],
+    ["telemetry.ca.crt", "644", "TELEMETRY CA\n"],
+  ]);
+});
+
+const pki: LayerPki = {
+  root: "ROOT\n",
+  authorities: { agent: "AGENT CA\n", etcd: "ETCD CA\n", telemetry: "TELEMETRY CA\n" },
+};

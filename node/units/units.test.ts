@@ -65,6 +65,7 @@ test("no unit of ours takes a private key on its command line or keeps more cred
   });
   expect(imports.toSorted()).toEqual([
     "ImportCredential=kubedos.node",
+    "ImportCredential=kubedos.pki.*",
     "ImportCredential=network.wireguard.private.%i",
   ]);
 });

@@ -1,5 +1,6 @@
 import { layerFormat, type ClusterLayer, type LayerNode, type LayerOpening } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
+import type { LayerPki } from "../../shared/pki.ts";
 import type { FeatureOpening } from "../features/types.ts";
 import type { Spec } from "../spec/types.ts";
 import { deriveSsh, deriveWireguard } from "../vault/derive.ts";
@@ -13,6 +14,8 @@ export interface LayerParts {
   openings: readonly FeatureOpening[];
   /** Kernel settings that depend on the spec and are not part of the image. */
   sysctls?: Readonly<Record<string, string>>;
+  /** Certificates of the authorities (`publicAuthorities`). */
+  pki?: LayerPki;
 }
 
 /** A file of the cluster layer, relative to `/run/kubedos/layer/`. */
@@ -44,6 +47,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     openings: layerOpenings(spec, parts.openings),
     features: [...spec.platform.features].toSorted(),
     sysctls: { ...parts.sysctls },
+    ...(parts.pki !== undefined && { pki: parts.pki }),
   };
 }
 

@@ -22,9 +22,15 @@ export interface OpenedSeed {
 /**
  * One node's seed (shared/seed.ts). Pure and deterministic, signature included.
  *
+ * @param more credentials beside the node's derived keys, e.g. `nodeCertificates`
  * @throws KubedosError when the spec has no such node or the vault is another foundry's
  */
-export function buildSeed(spec: Spec, vault: Vault, nodeName: string): NodeSeed {
+export function buildSeed(
+  spec: Spec,
+  vault: Vault,
+  nodeName: string,
+  more: Readonly<Record<string, string>> = {},
+): NodeSeed {
   assertFoundry(spec, vault);
   const node = spec.nodes.find((candidate) => candidate.name === nodeName);
   if (node === undefined) throw new KubedosError("usage", `the spec has no node ${JSON.stringify(nodeName)}`);
@@ -32,6 +38,7 @@ export function buildSeed(spec: Spec, vault: Vault, nodeName: string): NodeSeed 
   const secret = vault.foundrySecret;
 
   const values: Record<string, string> = {
+    ...more,
     [seedCredentials.hostname]: node.name,
     [seedCredentials.machineId]: deriveMachineId(secret, owner),
     [seedCredentials.node]: node.name,

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { foundryPackages } from "../assemble/foundry-packages.ts";
+import { clusterAuthorities } from "../fabric/certificates.ts";
 import { clusterLayer, layerFiles } from "../fabric/layer.ts";
 import { collectPlatform, outlinePlatform, type Platform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
@@ -14,6 +15,7 @@ import type { Lock } from "../lock/types.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
+import { type Authorities, publicAuthorities } from "../vault/pki.ts";
 import type { UnlockOptions, Vault } from "../vault/types.ts";
 import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
@@ -26,6 +28,7 @@ export interface Project {
   platform: Platform;
   lock: Lock;
   vault: Vault;
+  authorities: Authorities;
   layer: ClusterLayer;
   store: Store;
   build: BuildInputs;
@@ -59,7 +62,8 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const vault = await unlockVault(spec, paths, options, context);
   const store = await openStore(cacheDirectory());
   const lock = await openLock(spec, paths, options.create, context);
-  const layer = clusterLayer(spec, vault, { openings: platform.openings });
+  const authorities = await clusterAuthorities(spec, vault);
+  const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
   const build: BuildInputs = {
     spec,
     lock,
@@ -74,7 +78,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     },
     signing: vault.signing,
   };
-  return { spec, paths, platform, lock, vault, layer, store, build };
+  return { spec, paths, platform, lock, vault, authorities, layer, store, build };
 }
 
 /** The vault of the spec; made where there is none, unless the spec belongs to a foundry whose vault is elsewhere. */

@@ -1,14 +1,16 @@
+import { nodeCertificates } from "../fabric/certificates.ts";
 import { operatorAccess } from "../fabric/keys.ts";
 import { buildSeed } from "../fabric/seed.ts";
 import type { RunContext } from "../host/context.ts";
 import { connectOperator } from "../substrates/operator.ts";
 import { substrates } from "../substrates/registry.ts";
+import { issueTime } from "./issued.ts";
 import type { Project } from "./project.ts";
 import { up, type UpResult } from "./up.ts";
 
 /** `up` for an opened project: seeds and operator's keys come from its vault. */
 export function upProject(project: Project, context: RunContext): Promise<UpResult> {
-  const { spec, vault, layer, paths, store, build } = project;
+  const { spec, vault, authorities, layer, paths, store, build } = project;
   return up(
     {
       build,
@@ -16,7 +18,10 @@ export function upProject(project: Project, context: RunContext): Promise<UpResu
       paths,
       store,
       substrate: substrates[spec.substrate.name],
-      seed: (node) => buildSeed(spec, vault, node),
+      seed: async (node) => {
+        const issuedAt = await issueTime(paths, spec, { node });
+        return buildSeed(spec, vault, node, await nodeCertificates(spec, vault, authorities, node, issuedAt));
+      },
       connect: async () => {
         const [operator] = layer.operators;
         if (operator === undefined) return;

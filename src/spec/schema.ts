@@ -161,6 +161,11 @@ const trustSchema = z
       .describe("Public signing key of the foundry this spec belongs to (signify, base64). Left out: not pinned."),
     generation: integer(1, 2_147_483_647, "Key generation of all nodes that name none.").default(1),
     secureBoot: z.boolean().default(true).describe("Firmware runs only what the foundry signed."),
+    certificateDays: integer(
+      1,
+      3650,
+      "Days that certificates of nodes and operators are valid. `up` renews them after half of that.",
+    ).default(90),
     operators: z
       .array(
         z

@@ -68,6 +68,8 @@ export interface Spec {
     /** Key generation of all nodes unless a node has its own. */
     generation: number;
     secureBoot: boolean;
+    /** Validity of nodes' and operators' certificates, days. */
+    certificateDays: number;
     operators: {
       name: string;
       /** Index from the end of the control plane's range, 1 = last usable. */ slot: number;

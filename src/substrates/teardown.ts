@@ -26,7 +26,7 @@ export async function removeRest(paths: SpecPaths, others: readonly unknown[], c
   await disconnectOperator(paths);
   await destroyNetwork(paths);
   for (const made of ["layer", "artifacts"]) await rm(join(paths.state, made), { recursive: true, force: true });
-  await rm(join(paths.state, "run.json"), { force: true });
+  for (const made of ["run.json", "issued.json"]) await rm(join(paths.state, made), { force: true });
   for (const directory of await foreignEntries(paths)) {
     const message = `left alone, not made by kubedos: ${directory}`;
     context.emit({ type: "log", level: "warn", message });

@@ -38,7 +38,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
     })),
     substrate: { name: "qemu" },
     targets: ["raw", "qcow2"],
-    trust: { generation: 1, secureBoot: true, operators: [] },
+    trust: { generation: 1, secureBoot: true, certificateDays: 90, operators: [] },
     policy: { allowDestroy: false, openings: [] },
     acceptance: { gates: ["fabric", "sealed", "firewall"], bootTimeoutSeconds: 600 },
   };
