@@ -51,7 +51,7 @@ function verify(trusted: string, chain: string, at = "2026-04-01T00:00:00Z"): st
     const files = ["-CAfile", path("ca", trusted), "-untrusted", path("chain", chain), path("leaf", chain)];
     return execFileSync("openssl", [...args, "-purpose", "sslserver", ...files], { encoding: "utf8", stdio: "pipe" });
   } catch (error) {
-    return String((error as { stderr: string }).stderr);
+    return (error as { stderr: string }).stderr;
   }
 }
 

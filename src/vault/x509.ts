@@ -42,9 +42,7 @@ export async function makeCertificate(
   const signingKey = await importPrivate("selfKey" in issuer ? issuer.selfKey : issuer.key);
   const publicKey = await importPublic(request.publicKey);
   const authority = request.pathLength !== undefined;
-  const usage = authority
-    ? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign
-    : x509.KeyUsageFlags.digitalSignature;
+  const usage = authority ? x509.KeyUsageFlags.keyCertSign : x509.KeyUsageFlags.digitalSignature;
   const names = [
     ...(request.names?.dns ?? []).map((value) => ({ type: "dns" as const, value })),
     ...(request.names?.ip ?? []).map((value) => ({ type: "ip" as const, value })),
