@@ -26,6 +26,8 @@ export interface RunResult {
   status: number;
   stdout: string;
   stderr: string;
+  /** Standard output as it came, for commands that do not print text. */
+  readonly stdoutBytes: Buffer;
 }
 
 const maxCapturedBytes = 64 * 1024 * 1024;
@@ -98,7 +100,14 @@ export async function run(command: string, args: readonly string[], options: Run
     });
     child.on("close", (status, signalName) => {
       cleanUp();
-      const result = { status: status ?? -1, stdout: stdout.text(), stderr: stderr.text() };
+      const result = {
+        status: status ?? -1,
+        stdout: stdout.text(),
+        stderr: stderr.text(),
+        get stdoutBytes() {
+          return stdout.bytes();
+        },
+      };
       if (ended === "abort") return reject(interrupted(command, args));
       if (ended === "timeout") {
         return reject(commandError(command, args, result, `did not end within ${timeoutMs! / 1000} s`, options.hint));
@@ -139,6 +148,7 @@ function collect(onLine: ((line: string) => void) | undefined) {
       rest = "";
       return Buffer.concat(chunks).toString("utf8");
     },
+    bytes: () => Buffer.concat(chunks),
   };
 }
 

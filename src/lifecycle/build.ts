@@ -9,7 +9,7 @@ import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
-import { outputDocuments, sbomFiles } from "./documents.ts";
+import { outputDocuments, storedDocuments } from "./documents.ts";
 import { buildGraph, type BuildGraph, type BuildInputs } from "./graph.ts";
 import { publishFiles } from "./publish.ts";
 
@@ -53,7 +53,7 @@ export async function build(
     // 3. Stages.
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
-    const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign];
+    const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign, graph.esp];
     const done = await runStages(wanted, store, context);
     // 4. Artifacts and what is said about them, signed.
     const record = (stage: (typeof wanted)[number]) => done.get(stage)!;
@@ -89,9 +89,12 @@ async function publish(
     const { sha256, sizeBytes } = record(stage).outputs["image"]!;
     return { target: name, path: join(paths.out, `${inputs.spec.metadata.name}.${extension}`), sizeBytes, sha256 };
   });
-  const documents = outputDocuments(graph, record, inputs, artifacts, store);
-  const sboms = sbomFiles(graph, record).map(({ file, ...content }) => ({ path: join(paths.out, file), ...content }));
-  await publishFiles(paths, [...artifacts, ...sboms], documents, store, context.signal);
+  const documents = await outputDocuments(graph, record, inputs, artifacts, store);
+  const stored = storedDocuments(graph, record).map(({ file, ...content }) => ({
+    path: join(paths.out, file),
+    ...content,
+  }));
+  await publishFiles(paths, [...artifacts, ...stored], documents, store, context.signal);
   for (const artifact of artifacts) context.emit({ type: "artifact", ...artifact });
   return artifacts;
 }

@@ -7,7 +7,7 @@ import { manifestFiles, manifestText, type Content, type Manifest, type Manifest
 import { provenanceLine } from "../seal/provenance.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import type { Store } from "../store/store.ts";
-import { signifyPublicKey, signifySign } from "../vault/signify.ts";
+import { signifyPublicKey, signifyPublicKeyBase64, signifySignature } from "../vault/signify.ts";
 import { graphStages, type BuildGraph, type BuildInputs } from "./graph.ts";
 
 /** A text that is published beside the artifacts. */
@@ -18,15 +18,16 @@ export interface OutputDocument {
 
 /**
  * Everything that is said about a build's artifacts, in the order to publish it: keys and certificates, provenance,
- * manifest, and last the manifest's signature. Pure: the same build gives the same bytes.
+ * manifest, and last the manifest's signatures. The same build gives the same bytes. The manifest does not name the
+ * provenance but the provenance the manifest, so that both can be signed at once.
  */
-export function outputDocuments(
+export async function outputDocuments(
   graph: BuildGraph,
   record: (stage: Stage) => ActionRecord,
   inputs: BuildInputs,
   artifacts: readonly { target: string; path: string; sizeBytes: number; sha256: string }[],
   store: Store,
-): OutputDocument[] {
+): Promise<OutputDocument[]> {
   const { lock, signing, secureBoot } = inputs;
   const { certificates } = manifestFiles;
   const keys: OutputDocument[] = [
@@ -37,31 +38,36 @@ export function outputDocuments(
     { name: certificates.db, text: secureBoot.db },
   ];
   const facts = buildFacts(graph, record, inputs, artifacts, store);
-  const sboms = sbomFiles(graph, record);
-  const subjects = [...facts.artifacts, ...sboms, ...keys.map(describe)];
-  const provenance = { name: manifestFiles.provenance, text: provenanceLine(facts, subjects, lock, signing) };
-  const described = [...keys, provenance];
-  const manifest = manifestText({ ...facts, documents: [...sboms, ...described.map(describe)] });
+  const described = [...storedDocuments(graph, record), ...keys.map(describe)];
+  const manifest = { name: manifestFiles.manifest, text: manifestText({ ...facts, documents: described }) };
+  const subjects = [...facts.artifacts, ...described, describe(manifest)];
+  const [signature, provenance] = await allSigned([
+    signing.sign(Buffer.from(manifest.text)),
+    provenanceLine(facts, subjects, lock, signing),
+  ]);
   return [
-    ...described,
-    { name: manifestFiles.manifest, text: manifest },
-    { name: manifestFiles.signature, text: signifySign(signing, Buffer.from(manifest)) },
+    ...keys,
+    { name: manifestFiles.provenance, text: provenance },
+    manifest,
+    { name: manifestFiles.cosignSignature, text: signature.toString("base64") },
+    { name: manifestFiles.signature, text: signifySignature(signing.publicKey, signature) },
   ];
 }
 
-/** The bills of materials, which are objects of the store. */
-export function sbomFiles(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
+/** Documents that are objects of the store: bills of materials, and the boot image's signature. */
+export function storedDocuments(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
   const { outputs } = record(graph.sbom);
   return [
     { file: manifestFiles.cyclonedx, ...outputs["cyclonedx"]! },
     { file: manifestFiles.spdx, ...outputs["spdx"]! },
+    { file: manifestFiles.bootSignature, ...record(graph.sign).outputs["signature"]! },
   ];
 }
 
 function buildFacts(
   graph: BuildGraph,
   record: (stage: Stage) => ActionRecord,
-  { spec, lock }: BuildInputs,
+  { spec, lock, signing, seedKey }: BuildInputs,
   artifacts: readonly { target: string; path: string; sizeBytes: number; sha256: string }[],
   store: Store,
 ): Omit<Manifest, "documents"> {
@@ -83,10 +89,12 @@ function buildFacts(
       root: output(graph.root, "root"),
       verity: output(graph.root, "verity"),
     },
+    ...(Buffer.from(seedKey).equals(signing.publicKey) ? {} : { seedKey: signifyPublicKeyBase64(seedKey) }),
     boot: {
       unsigned: output(graph.uki, "unsigned"),
+      signature: output(graph.sign, "signature"),
       signed: output(graph.sign, "uki"),
-      esp: output(graph.sign, "esp"),
+      esp: output(graph.esp, "esp"),
       kernel: output(graph.initrd, "vmlinuz"),
       initrd: output(graph.initrd, "initrd"),
       layer: graph.layer,
@@ -104,4 +112,10 @@ function buildFacts(
 function describe({ name, text }: OutputDocument): ManifestFile {
   const bytes = Buffer.from(text);
   return { file: name, sizeBytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+}
+
+/** Waits for all, so that all that is missing is known at once; then the first failure counts. */
+async function allSigned<A, B>(parts: [Promise<A>, Promise<B>]): Promise<[A, B]> {
+  await Promise.allSettled(parts);
+  return Promise.all(parts);
 }

@@ -44,10 +44,16 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     platform: collectPlatform(spec, (path) => `text of ${path}`),
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
-    secureBoot: { pk: "pk", kek: "kek", db: "db", dbKey: "secret key" },
-    signing: { seed: new Uint8Array(32), publicKey: new Uint8Array(32) },
+    secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign: noKey } },
+    signing: { publicKey: new Uint8Array(32), sign: noKey },
+    seedKey: new Uint8Array(32),
     ...change,
   };
+}
+
+/** No stage of these tests runs. */
+function noKey(): Promise<Buffer> {
+  return Promise.reject(new Error("there is no key"));
 }
 
 /** Stages whose id a change of the inputs moves. */
@@ -63,7 +69,18 @@ test("the goals are the targets, the raw image and the firmware; each stage once
   expect(graph.goals.map(({ name }) => name)).toEqual(["raw", "qcow2", "firmware", "sbom"]);
   const names = graphStages(graph).map(({ name }) => name);
   expect(names).toEqual([...new Set(names)]);
-  expect(names.toSorted()).toEqual(["firmware", "initrd", "qcow2", "raw", "root", "sbom", "sign", "tree", "uki"]);
+  expect(names.toSorted()).toEqual([
+    "esp",
+    "firmware",
+    "initrd",
+    "qcow2",
+    "raw",
+    "root",
+    "sbom",
+    "sign",
+    "tree",
+    "uki",
+  ]);
 });
 
 test("every stage's input is an object of the lock, a blob of the graph, or a stage's declared output", () => {
@@ -77,7 +94,7 @@ test("every stage's input is an object of the lock, a blob of the graph, or a st
 });
 
 describe("what a change makes again", () => {
-  const boot = ["uki", "sign", "raw", "qcow2"];
+  const boot = ["uki", "sign", "esp", "raw", "qcow2"];
   test("nothing: nothing", () => expect(moved({})).toEqual([]));
   test("a node more, in the cluster layer: the boot image only", () => {
     expect(moved({ layer: [{ path: "cluster.json", mode: 0o644, content: '{"nodes":4}' }] })).toEqual(boot);
@@ -101,6 +118,7 @@ describe("what a change makes again", () => {
   test("a build tool: all but the stages that run in this process alone", () => {
     const change = { lock: { ...lock(), foundry: [locked("erofs-utils", "2")] } };
     expect(moved(change).toSorted()).toEqual([
+      "esp",
       "firmware",
       "initrd",
       "qcow2",
@@ -113,8 +131,12 @@ describe("what a change makes again", () => {
     ]);
   });
   test("the Secure Boot certificate: signature and firmware", () => {
-    const secureBoot = { pk: "pk", kek: "kek", db: "other", dbKey: "other key" };
-    expect(moved({ secureBoot }).toSorted()).toEqual(["firmware", "qcow2", "raw", "sign"]);
+    const secureBoot = { pk: "pk", kek: "kek", db: "other", signature: { sign: noKey } };
+    expect(moved({ secureBoot }).toSorted()).toEqual(["esp", "firmware", "qcow2", "raw", "sign"]);
+  });
+  test("who signs, with the same certificate: nothing", () => {
+    const sign = () => Promise.resolve(Buffer.alloc(256));
+    expect(moved({ secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign } } })).toEqual([]);
   });
 });
 

@@ -8,15 +8,16 @@ import type { Tools } from "../assemble/tools.ts";
 import type { Platform } from "../features/collect.ts";
 import type { Lock } from "../lock/types.ts";
 import { writeCpio } from "../seal/cpio.ts";
+import type { FoundrySigner, Sign } from "../seal/signer.ts";
 import { espStage } from "../seal/stages/esp.ts";
 import { firmwareStage } from "../seal/stages/firmware.ts";
 import { initrdStage } from "../seal/stages/initrd.ts";
 import { sbomStage } from "../seal/stages/sbom.ts";
+import { attachStage, signStage } from "../seal/stages/sign.ts";
 import { ukiStage } from "../seal/stages/uki.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
 import { rawStage, targets } from "../targets/registry.ts";
-import type { SigningKey } from "../vault/types.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -27,10 +28,15 @@ export interface BuildInputs {
   layer: { path: string; mode: number; content: string | Uint8Array }[];
   /** Text of node/initrd/init. */
   init: string;
-  /** Secure Boot certificates (PEM) and the key (PEM) that signs the boot image. */
-  secureBoot: { pk: string; kek: string; db: string; dbKey: string };
+  /**
+   * Secure Boot certificates (PEM), and how the boot image gets its signature: from the key of `db`, or a detached one
+   * (PKCS #7, DER) that is there already.
+   */
+  secureBoot: { pk: string; kek: string; db: string; signature: { sign: Sign } | { detached: Uint8Array } };
   /** Signs what is said about the artifacts; in no stage, and so in no artifact. */
-  signing: SigningKey;
+  signing: FoundrySigner;
+  /** ed25519 key that signs seeds (32 bytes): the one in the cluster layer. */
+  seedKey: Uint8Array;
 }
 
 /** The build of one spec as stages. */
@@ -39,6 +45,7 @@ export interface BuildGraph {
   initrd: Stage;
   uki: Stage;
   sign: Stage;
+  esp: Stage;
   firmware: Stage;
   sbom: Stage;
   raw: Stage;
@@ -75,7 +82,12 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const layer = blob(layerArchive(inputs.layer, lock.epoch));
   const layerContent = { sha256: layer.sha256, sizeBytes: blobs.get(layer.sha256)!.length };
   const uki = ukiStage(tools, root, initrd, layer);
-  const sign = espStage(tools, uki, blob(inputs.secureBoot.db), inputs.secureBoot.dbKey);
+  const { db, signature } = inputs.secureBoot;
+  const sign =
+    "sign" in signature
+      ? signStage(uki, blob(db), lock.epoch, signature.sign)
+      : attachStage(uki, blob(signature.detached));
+  const esp = espStage(tools, uki, sign);
   const firmware = firmwareStage(
     tools,
     {
@@ -86,14 +98,14 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     spec.trust.secureBoot,
   );
   // 3. Targets.
-  const raw = rawStage(root, sign);
+  const raw = rawStage(root, esp);
   const wanted = spec.targets.map((name) => ({
     name,
-    stage: targets[name].stage({ root, esp: sign, tools, raw }),
+    stage: targets[name].stage({ root, esp, tools, raw }),
     extension: targets[name].extension,
   }));
   const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom])];
-  return { root, initrd, uki, sign, firmware, sbom, raw, targets: wanted, blobs, goals, layer: layerContent };
+  return { root, initrd, uki, sign, esp, firmware, sbom, raw, targets: wanted, blobs, goals, layer: layerContent };
 }
 
 /** Every stage of a graph, inputs before users. */

@@ -12,6 +12,7 @@ import { projectRoot, readProjectFile } from "../host/project.ts";
 import { readLock, writeLock } from "../lock/file.ts";
 import { createLock, lockMatches } from "../lock/lock.ts";
 import type { Lock } from "../lock/types.ts";
+import { vaultSigners } from "../seal/signer.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -64,6 +65,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const lock = await openLock(spec, paths, options.create, context);
   const authorities = await clusterAuthorities(spec, vault);
   const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
+  const signers = vaultSigners(vault);
   const build: BuildInputs = {
     spec,
     lock,
@@ -74,9 +76,10 @@ export async function openProject(specFile: string, options: ProjectOptions, con
       pk: vault.secureBoot.pk.certificate,
       kek: vault.secureBoot.kek.certificate,
       db: vault.secureBoot.db.certificate,
-      dbKey: vault.secureBoot.db.key,
+      signature: signers.boot,
     },
-    signing: vault.signing,
+    signing: signers.foundry,
+    seedKey: vault.signing.publicKey,
   };
   return { spec, paths, platform, lock, vault, authorities, layer, store, build };
 }

@@ -1,7 +1,6 @@
-import { createHash, createPublicKey, sign, verify, type KeyObject } from "node:crypto";
+import { createHash, createPublicKey, verify, type KeyObject } from "node:crypto";
 import { KubedosError } from "../../shared/error.ts";
-import { privateKeyFromRaw } from "../vault/raw-keys.ts";
-import type { SigningKey } from "../vault/types.ts";
+import type { FoundrySigner } from "./signer.ts";
 
 /**
  * DSSE envelopes with ed25519 signatures.
@@ -30,14 +29,14 @@ export function keyFingerprint(raw: Uint8Array): string {
 }
 
 /** An envelope as one line of JSON, newline included. Deterministic (RFC 8032). */
-export function signEnvelope(key: SigningKey, { payloadType, payload }: Envelope): string {
-  const sig = sign(null, preAuthentication(payloadType, payload), privateKeyFromRaw("Ed25519", key.seed));
-  const envelope = {
-    payloadType,
-    payload: payload.toString("base64"),
-    signatures: [{ keyid: keyFingerprint(key.publicKey), sig: sig.toString("base64") }],
-  };
-  return `${JSON.stringify(envelope)}\n`;
+export async function signEnvelope(signer: FoundrySigner, { payloadType, payload }: Envelope): Promise<string> {
+  const sig = await signer.sign(preAuthentication(payloadType, payload));
+  return envelopeLine({ payloadType, payload }, signer.publicKey, sig);
+}
+
+function envelopeLine({ payloadType, payload }: Envelope, publicKey: Uint8Array, sig: Buffer): string {
+  const signatures = [{ keyid: keyFingerprint(publicKey), sig: sig.toString("base64") }];
+  return `${JSON.stringify({ payloadType, payload: payload.toString("base64"), signatures })}\n`;
 }
 
 /**
@@ -50,10 +49,18 @@ export function openEnvelope(publicKey: Uint8Array, text: string): Envelope {
   const payload = Buffer.from(parsed.payload, "base64");
   const signed = preAuthentication(parsed.payloadType, payload);
   const key = ed25519PublicKey(publicKey);
-  if (!parsed.signatures.some((one) => verify(null, signed, key, Buffer.from(one.sig, "base64")))) {
+  const good = parsed.signatures
+    .map((one) => Buffer.from(one.sig, "base64"))
+    .find((signature) => verify(null, signed, key, signature));
+  if (good === undefined) {
     throw new KubedosError("failed", "no signature of the envelope is by the foundry's key over this content");
   }
-  return { payloadType: parsed.payloadType, payload };
+  const envelope = { payloadType: parsed.payloadType, payload };
+  // What the signature does not cover (names of fields, the key's id) is as we write it, or somebody changed it.
+  if (envelopeLine(envelope, publicKey, good) !== text) {
+    throw new KubedosError("failed", "the envelope around the signed content is altered");
+  }
+  return envelope;
 }
 
 function parseEnvelope(text: string): { payloadType: string; payload: string; signatures: { sig: string }[] } {

@@ -4,13 +4,16 @@ import { KubedosError } from "../../shared/error.ts";
 /** Names of the files beside the artifacts. */
 export const manifestFiles = {
   manifest: "manifest.json",
-  /** signify(1) signature over the manifest. */
+  /** signify(1) signature over the manifest, and the same as cosign reads it: base64 of the 64 bytes. */
   signature: "manifest.json.sig",
+  cosignSignature: "manifest.json.cosign",
   /** The foundry's public key in signify's format, and as PEM (openssl, cosign). */
   publicKey: "foundry.pub",
   publicKeyPem: "foundry.pem",
   /** Secure Boot certificates: what the owner of a machine enrols, and what the boot image is signed with (db). */
   certificates: { pk: "secureboot-pk.pem", kek: "secureboot-kek.pem", db: "secureboot-db.pem" },
+  /** Detached Secure Boot signature of the boot image (PKCS #7, DER), as sbsign --detached makes it. */
+  bootSignature: "boot.efi.p7",
   provenance: "provenance.intoto.jsonl",
   cyclonedx: "sbom.cdx.json",
   spdx: "sbom.spdx.json",
@@ -27,7 +30,7 @@ const manifestSchema = z.object({
   /** Fixed clock of the build, seconds since 1970. */
   epoch: z.int(),
   artifacts: z.array(file.extend({ target: z.string() })),
-  /** Every other file beside the manifest but its signature. */
+  /** Every other file beside the manifest but its signatures and the provenance, which names the manifest. */
   documents: z.array(file),
   platform: z.object({
     suite: z.string(),
@@ -37,8 +40,12 @@ const manifestSchema = z.object({
     root: content,
     verity: content,
   }),
+  /** Signify key (base64) that signs the nodes' seeds, where it is not the one that signed the manifest. */
+  seedKey: z.string().optional(),
   boot: z.object({
+    /** The boot image before signing, the detached signature, and the image with it attached. */
     unsigned: content,
+    signature: content,
     signed: content,
     /** The whole EFI system partition. */
     esp: content,

@@ -1,9 +1,9 @@
 import * as z from "zod";
 import { KubedosError } from "../../shared/error.ts";
 import type { Lock, LockedPackage } from "../lock/types.ts";
-import type { SigningKey } from "../vault/types.ts";
 import { keyFingerprint, openEnvelope, signEnvelope } from "./dsse.ts";
 import type { Manifest, ManifestFile } from "./manifest.ts";
+import type { FoundrySigner } from "./signer.ts";
 
 /**
  * SLSA provenance v1 as an in-toto statement in a DSSE envelope.
@@ -17,7 +17,24 @@ const statementSchema = z.object({
   _type: z.literal(statementType),
   subject: z.array(z.object({ name: z.string(), digest: z.object({ sha256: z.string() }) })),
   predicateType: z.literal(predicateType),
+  predicate: z.object({
+    buildDefinition: z.object({
+      resolvedDependencies: z.array(
+        z.object({
+          uri: z.string(),
+          digest: z.object({ sha256: z.string() }),
+          annotations: z.object({ purpose: z.string() }).optional(),
+        }),
+      ),
+    }),
+  }),
 });
+
+/** What a provenance line says: what was made, and from what. */
+export interface Provenance {
+  subjects: { name: string; sha256: string }[];
+  materials: { uri: string; sha256: string; purpose?: string }[];
+}
 
 /** Package URL of a locked package. https://github.com/package-url/purl-spec (type deb) */
 export function packageUrl({
@@ -33,12 +50,12 @@ export function packageUrl({
  * One line: what was made (every file given), from which inputs by hash, by which foundry. No time is in it but the
  * lock's epoch: the same build gives the same bytes.
  */
-export function provenanceLine(
+export async function provenanceLine(
   manifest: Omit<Manifest, "documents">,
   files: readonly ManifestFile[],
   lock: Lock,
-  key: SigningKey,
-): string {
+  signer: FoundrySigner,
+): Promise<string> {
   const dependency = (purpose: string) => (item: LockedPackage) => ({
     uri: packageUrl(item),
     digest: { sha256: item.sha256 },
@@ -66,18 +83,18 @@ export function provenanceLine(
           ...lock.foundry.map(dependency("build tool")),
         ],
       },
-      runDetails: { builder: { id: `urn:kubedos:foundry:${keyFingerprint(key.publicKey)}` } },
+      runDetails: { builder: { id: `urn:kubedos:foundry:${keyFingerprint(signer.publicKey)}` } },
     },
   };
-  return signEnvelope(key, { payloadType, payload: Buffer.from(JSON.stringify(statement)) });
+  return signEnvelope(signer, { payloadType, payload: Buffer.from(JSON.stringify(statement)) });
 }
 
 /**
- * Names and hashes of the files that a provenance line speaks of.
+ * What a provenance line says.
  *
  * @throws KubedosError when its signature is not the key's, or it is not such a statement
  */
-export function readProvenance(publicKey: Uint8Array, line: string): { name: string; sha256: string }[] {
+export function readProvenance(publicKey: Uint8Array, line: string): Provenance {
   const envelope = openEnvelope(publicKey, line);
   let value: unknown;
   try {
@@ -89,5 +106,13 @@ export function readProvenance(publicKey: Uint8Array, line: string): { name: str
   if (envelope.payloadType !== payloadType || !parsed.success) {
     throw new KubedosError("failed", "it is not SLSA v1 provenance");
   }
-  return parsed.data.subject.map(({ name, digest }) => ({ name, sha256: digest.sha256 }));
+  const { subject, predicate } = parsed.data;
+  return {
+    subjects: subject.map(({ name, digest }) => ({ name, sha256: digest.sha256 })),
+    materials: predicate.buildDefinition.resolvedDependencies.map(({ uri, digest, annotations }) => ({
+      uri,
+      sha256: digest.sha256,
+      purpose: annotations?.purpose,
+    })),
+  };
 }

@@ -3,14 +3,13 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { hashFile } from "../store/store.ts";
-import { signifyPublicKey, signifyVerify } from "../vault/signify.ts";
 import { keyFingerprint } from "./dsse.ts";
 import { manifestFiles, parseManifest, type Manifest, type ManifestFile } from "./manifest.ts";
-import { readProvenance } from "./provenance.ts";
 import { openArtifact } from "./verify-artifact.ts";
 import { verifyDisk } from "./verify-disk.ts";
 import { firstDifference, type DiskImage, type Finding } from "./verify-image.ts";
 import { readTrustedKey } from "./verify-key.ts";
+import { checkCosignSignature, checkProvenance, checkSignature } from "./verify-statements.ts";
 import { verifyTool } from "./verify-tools.ts";
 
 /** `skipped`: the caller said so. `not-checked`: it could not be, which is not the same as good. */
@@ -103,7 +102,13 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyResult
     notes.add("hash", item.file, `sha256 and size (${item.sizeBytes} bytes)`, await checkFile(directory, item, signal));
   }
   await checkStrays(directory, manifest, notes);
-  await checkProvenance(directory, manifest, publicKey, notes);
+  notes.add("signature", manifestFiles.cosignSignature, "the same for cosign", await checkCosignSignature(directory));
+  notes.add(
+    "provenance",
+    manifestFiles.provenance,
+    "signed by the foundry's key, of exactly these files and inputs",
+    await checkProvenance(directory, manifest, bytes, publicKey),
+  );
   // 4. Disks.
   const scratch = await mkdtemp(join(tmpdir(), "kubedos-verify-"));
   try {
@@ -145,19 +150,6 @@ async function trust(directory: string, options: VerifyOptions, notes: Notes): P
   return found;
 }
 
-async function checkSignature(directory: string, manifest: Buffer, publicKey: Buffer): Promise<Finding[]> {
-  const bad = (structure: string, message: string): Finding[] => [{ structure, message }];
-  try {
-    const signature = await readFile(join(directory, manifestFiles.signature), "utf8");
-    const outcome = signifyVerify(signifyPublicKey(publicKey), manifest, signature);
-    if (outcome === "valid") return [];
-    if (outcome === "foreign") return bad(manifestFiles.signature, "is by another key");
-    return bad(manifestFiles.manifest, "is not what was signed: the manifest or its signature is altered");
-  } catch (error) {
-    return bad(manifestFiles.signature, (error as Error).message);
-  }
-}
-
 async function checkFile(directory: string, item: ManifestFile, signal: AbortSignal): Promise<Finding[]> {
   const path = join(directory, item.file);
   const info = await stat(path).catch(() => undefined);
@@ -174,27 +166,12 @@ async function checkFile(directory: string, item: ManifestFile, signal: AbortSig
 /** A file that the manifest does not name may be an artifact of another build: nothing vouches for it. */
 async function checkStrays(directory: string, manifest: Manifest, notes: Notes): Promise<void> {
   const known = new Set([...manifest.artifacts, ...manifest.documents].map(({ file }) => file));
-  known.add(manifestFiles.manifest).add(manifestFiles.signature);
+  const { manifest: itself, signature, cosignSignature, provenance } = manifestFiles;
+  for (const name of [itself, signature, cosignSignature, provenance]) known.add(name);
   for (const name of (await readdir(directory)).toSorted()) {
     if (!known.has(name))
       notes.skip("listed", name, "not-checked", "the manifest does not name it: nothing vouches for it");
   }
-}
-
-async function checkProvenance(directory: string, manifest: Manifest, publicKey: Buffer, notes: Notes): Promise<void> {
-  const { provenance } = manifestFiles;
-  const findings: Finding[] = [];
-  try {
-    const line = await readFile(join(directory, provenance), "utf8");
-    const subjects = new Map(readProvenance(publicKey, line).map(({ name, sha256 }) => [name, sha256]));
-    for (const { file, sha256 } of manifest.artifacts) {
-      if (subjects.get(file) === sha256) continue;
-      findings.push({ structure: "subject", message: `does not speak of this ${file}` });
-    }
-  } catch (error) {
-    findings.push({ structure: "envelope", message: (error as Error).message });
-  }
-  notes.add("provenance", provenance, "signed by the foundry's key, of these artifacts", findings);
 }
 
 async function checkDisks(

@@ -29,9 +29,18 @@ export function signifyPublicKeyBase64(publicKey: Uint8Array): string {
 
 /** Detached signature of a message. Deterministic (RFC 8032). */
 export function signifySign(key: SigningKey, message: Uint8Array): string {
-  const signature = sign(null, message, privateKeyFromRaw("Ed25519", key.seed));
-  const body = Buffer.concat([algorithm, keyNumber(key.publicKey), signature]).toString("base64");
+  return signifySignature(key.publicKey, sign(null, message, privateKeyFromRaw("Ed25519", key.seed)));
+}
+
+/** Signature file of a raw ed25519 signature (64 bytes) that was made elsewhere. */
+export function signifySignature(publicKey: Uint8Array, signature: Uint8Array): string {
+  const body = Buffer.concat([algorithm, keyNumber(publicKey), signature]).toString("base64");
   return `untrusted comment: verify with foundry.pub\n${body}\n`;
+}
+
+/** The raw ed25519 signature in a signature file. @throws KubedosError when it is not one */
+export function rawSignature(text: string): Buffer {
+  return parse(text, 64, "signature").rest;
 }
 
 /** @throws KubedosError when the text is not a signify public key */

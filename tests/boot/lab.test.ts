@@ -203,10 +203,12 @@ test("down leaves reports and artifacts, and nothing else", async () => {
   expect((await readdir(paths.state)).toSorted()).toEqual(["report.json", "report.md"]);
   expect(await readdir(paths.runtime).catch(() => [])).toEqual([]);
   expect((await readdir(paths.out)).toSorted()).toEqual([
+    "boot.efi.p7",
     "foundry.pem",
     "foundry.pub",
     "lab.raw",
     "manifest.json",
+    "manifest.json.cosign",
     "manifest.json.sig",
     "provenance.intoto.jsonl",
     "sbom.cdx.json",

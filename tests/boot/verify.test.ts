@@ -183,13 +183,36 @@ describe("one byte changed", () => {
     }
   });
 
+  test("anywhere in the provenance, signed or not, or in the signature for cosign", async () => {
+    const line = await readFile(join(out, "provenance.intoto.jsonl"), "utf8");
+    const places = [
+      2,
+      line.indexOf('"payload":"') + 400,
+      line.indexOf("keyid") + 10,
+      line.length - 20,
+      line.length - 1,
+    ];
+    for (const offset of places) {
+      await withFlipped("provenance.intoto.jsonl", offset, async () => {
+        expect(found(await check({ path: join(out, "lab.raw") }))).toEqual(["provenance.intoto.jsonl: envelope"]);
+      });
+    }
+    await withFlipped("manifest.json.cosign", 20, async () => {
+      const checks = await check({ path: join(out, "lab.raw") });
+      expect(found(checks)).toEqual(["manifest.json.cosign: manifest.json.cosign"]);
+    });
+  });
+
   test("in the manifest or its signature: the signature fails", async () => {
     const text = await readFile(join(out, "manifest.json"), "utf8");
     await withFlipped("manifest.json", text.indexOf('"cluster": "') + 12, async () => {
       expect(found(await check())).toContain("manifest.json: manifest.json");
     });
     await withFlipped("manifest.json.sig", 80, async () => {
-      expect(found(await check())).toEqual([expect.stringContaining("manifest.json: manifest.json")]);
+      expect(found(await check())).toEqual([
+        expect.stringContaining("manifest.json: manifest.json"),
+        expect.stringContaining("manifest.json.cosign"),
+      ]);
     });
   });
 

@@ -29,11 +29,13 @@ afterAll(() => workshop?.remove());
 
 test("the first build published its targets and their manifest, and left nothing else", async () => {
   expect(Object.keys(reference)).toEqual([
+    "boot.efi.p7",
     "foundry.pem",
     "foundry.pub",
     "lab.qcow2",
     "lab.raw",
     "manifest.json",
+    "manifest.json.cosign",
     "manifest.json.sig",
     "provenance.intoto.jsonl",
     "sbom.cdx.json",

@@ -1,0 +1,43 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Stage } from "../../assemble/engine.ts";
+import { attachSignature, authenticodeMessage, authenticodeSignature } from "../authenticode.ts";
+import type { Sign } from "../signer.ts";
+
+/**
+ * The boot image with its Secure Boot signature. The id covers certificate and signing time, not who holds the key:
+ * signatures are deterministic.
+ */
+export function signStage(uki: Stage, certificate: { sha256: string }, epoch: number, sign: Sign): Stage {
+  return {
+    name: "sign",
+    version: "3",
+    options: { epoch },
+    inputs: { unsigned: { stage: uki, output: "unsigned" }, certificate },
+    outputs: ["uki", "signature"],
+    async run(work) {
+      const image = await readFile(work.inputs["unsigned"]!);
+      const certificatePem = await readFile(work.inputs["certificate"]!, "utf8");
+      const raw = await sign(authenticodeMessage(image, epoch));
+      const signature = authenticodeSignature(image, certificatePem, epoch, raw);
+      await writeFile(join(work.out, "signature"), signature);
+      await writeFile(join(work.out, "uki"), attachSignature(image, signature));
+    },
+  };
+}
+
+/** The boot image with a signature that is there already: how somebody without the key gets the signed bytes. */
+export function attachStage(uki: Stage, signature: { sha256: string }): Stage {
+  return {
+    name: "sign",
+    version: "3 attach",
+    options: {},
+    inputs: { unsigned: { stage: uki, output: "unsigned" }, signature },
+    outputs: ["uki", "signature"],
+    async run(work) {
+      const signature = await readFile(work.inputs["signature"]!);
+      await writeFile(join(work.out, "signature"), signature);
+      await writeFile(join(work.out, "uki"), attachSignature(await readFile(work.inputs["unsigned"]!), signature));
+    },
+  };
+}
