@@ -9,7 +9,8 @@ import { startFakeMirror, type FakeMirror } from "../../tests/fakes/mirror.ts";
 import { noHostApt } from "../lock/host-apt.ts";
 import type { LockedPackage } from "../lock/types.ts";
 import { openStore, type Store } from "../store/store.ts";
-import { acquire, type AcquireSources } from "./acquire.ts";
+import { acquire } from "./acquire.ts";
+import type { AcquireSources } from "./places.ts";
 import { httpSettingsOf } from "./transport.ts";
 
 let directory: string;

@@ -19,6 +19,8 @@ export type FetchOutcome =
 
 export interface FetchRequest {
   url: URL;
+  /** More headers of the request, for this server only. */
+  headers?: Record<string, string>;
   sha256: string;
   sizeBytes: number;
   /** Where the bytes are collected; an existing one is continued. */
@@ -54,7 +56,7 @@ async function fetchRemote(client: HttpClient, request: FetchRequest): Promise<F
   if (have === sizeBytes) return finish(request, hash, place, true);
   let answer;
   try {
-    const headers = have > 0 ? { range: `bytes=${have}-` } : undefined;
+    const headers = { ...request.headers, ...(have > 0 ? { range: `bytes=${have}-` } : {}) };
     answer = await client.get(url, { headers, stallMs, signal });
   } catch (error) {
     signal.throwIfAborted();
@@ -71,7 +73,8 @@ async function fetchRemote(client: HttpClient, request: FetchRequest): Promise<F
     await rm(part, { force: true });
     return { kind: "broken", detail: `${place}: the server sent another range than asked for` };
   }
-  const credentials = status === 401 || status === 403 || status === 407 ? " (credentials: see apt's auth.conf)" : "";
+  const credentials =
+    status === 401 || status === 403 || status === 407 ? " (credentials: see apt's auth.conf, ~/.netrc)" : "";
   return { kind: "broken", detail: `${place}: the server answered ${status}${credentials}` };
 }
 

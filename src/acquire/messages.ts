@@ -1,5 +1,5 @@
 import { KubedosError } from "../../shared/error.ts";
-import type { LockedPackage } from "../lock/types.ts";
+import type { Wanted } from "./places.ts";
 
 /** A size for people: `12.3 MB`, powers of 1000. */
 export function formatBytes(bytes: number): string {
@@ -14,7 +14,7 @@ export function formatBytes(bytes: number): string {
 }
 
 /** Lists exactly what the store lacks while the network may not be used. */
-export function offlineError(missing: readonly LockedPackage[]): KubedosError {
+export function offlineError(missing: readonly Wanted[]): KubedosError {
   const total = missing.reduce((sum, entry) => sum + entry.sizeBytes, 0);
   const problems = missing
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))

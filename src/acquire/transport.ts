@@ -126,7 +126,7 @@ async function readCredentials(paths: HostApt["credentials"]): Promise<MachineCr
 }
 
 /** `no_proxy`: host names and domain suffixes, separated by commas; `*` for all. */
-function exempt(url: URL, list: string | undefined): boolean {
+export function exempt(url: URL, list: string | undefined): boolean {
   return (list ?? "")
     .split(",")
     .map((item) => item.trim().replace(/^\./, ""))

@@ -25,3 +25,6 @@ export const foundryPackages: readonly string[] = [
   "xz-utils",
   "zstd",
 ];
+
+/** Beside them where the spec asks for Python distributions: pip resolves them at lock time. */
+export const pythonFoundryPackages: readonly string[] = ["python3-pip"];

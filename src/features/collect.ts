@@ -40,7 +40,7 @@ export function outlinePlatform(spec: Spec): PlatformOutline {
     problems.push({ message: `unit ${unit} is both enabled and masked by features` });
   }
   throwProblems(problems);
-  const wheels = mergeWheels(chosen.flatMap((feature) => feature.wheels?.(spec) ?? []));
+  const wheels = mergeWheels([...chosen.flatMap((feature) => feature.wheels?.(spec) ?? []), ...spec.platform.python]);
   return {
     features: chosen.map((feature) => feature.name),
     packages: sortedUnique([
@@ -73,12 +73,12 @@ function chosenFeatures(spec: Spec): Feature[] {
 }
 
 function mergeWheels(requests: readonly PythonRequest[]): PythonRequest[] {
-  return sortedUnique(requests.map(({ prefix }) => prefix)).map((prefix) => ({
-    prefix,
-    requirements: sortedUnique(
-      requests.filter((request) => request.prefix === prefix).flatMap(({ requirements }) => requirements),
-    ),
-  }));
+  return sortedUnique(requests.map(({ prefix }) => prefix)).map((prefix) => {
+    const same = requests.filter((request) => request.prefix === prefix);
+    const requirements = sortedUnique(same.flatMap((request) => request.requirements));
+    const without = sortedUnique(same.flatMap((request) => request.without ?? []));
+    return { prefix, requirements, ...(without.length > 0 ? { without } : {}) };
+  });
 }
 
 function missingNeeds(chosen: readonly Feature[]): Problem[] {

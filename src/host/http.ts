@@ -63,7 +63,8 @@ export function createHttpClient(settings: HttpSettings, connections: number): H
     const proxy = await settings.proxyFor(url);
     const headers: Record<string, string> = { "user-agent": "kubedos", accept: "*/*", ...options.headers };
     const credentials = settings.credentialsFor(url);
-    if (credentials !== undefined) headers["authorization"] = basic(credentials.user, credentials.password);
+    if (credentials !== undefined && headers["authorization"] === undefined)
+      headers["authorization"] = basic(credentials.user, credentials.password);
     const isSecure = url.protocol === "https:";
     if (proxy !== undefined && !["http:", "https:"].includes(proxy.protocol)) {
       throw new KubedosError("failed", `proxy ${safeUrl(proxy)}: only http proxies are supported for downloads`, {
@@ -114,8 +115,9 @@ export function createHttpClient(settings: HttpSettings, connections: number): H
   return {
     async get(start, options) {
       let url = start;
+      let headers = options.headers;
       for (let hop = 0; hop <= maxRedirects; hop++) {
-        const answer = await once(url, options);
+        const answer = await once(url, { ...options, headers });
         const location = answer.headers.location;
         if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer;
         answer.body.resume();
@@ -128,6 +130,8 @@ export function createHttpClient(settings: HttpSettings, connections: number): H
         if (!["http:", "https:"].includes(next.protocol)) {
           throw new KubedosError("failed", `${safeUrl(url)} redirects to ${next.protocol} which is not followed`);
         }
+        // A token is for the server that asked for it, not for the one that it sends us to.
+        if (next.origin !== url.origin) headers = withoutAuthorization(headers);
         url = next;
       }
       throw new KubedosError("failed", `${safeUrl(start)}: more than ${maxRedirects} redirects`);
@@ -137,6 +141,10 @@ export function createHttpClient(settings: HttpSettings, connections: number): H
       for (const agent of secure.values()) agent.destroy();
     },
   };
+}
+
+function withoutAuthorization(headers: Record<string, string> | undefined): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => name.toLowerCase() !== "authorization"));
 }
 
 /** A URL for messages: without user and password. */

@@ -17,6 +17,8 @@ export interface SandboxJob {
   out: string;
   /** Fixed clock, seconds since 1970. */
   epoch: number;
+  /** The host's network. Only for what resolves: no stage of a build has it. */
+  network?: boolean;
   /** Standard input: the only way in for secrets. */
   stdin?: string | Uint8Array;
   timeoutMs?: number;
@@ -51,7 +53,7 @@ function unshared(job: SandboxJob): Promise<RunResult> {
       "unshare",
       ...(process.getuid?.() === 0 ? [] : ["--user", "--map-root-user", "--map-auto"]),
       "--mount",
-      "--net",
+      ...(job.network === true ? [] : ["--net"]),
       "--pid",
       "--ipc",
       "--uts",

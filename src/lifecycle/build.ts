@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { acquire, acquireSources } from "../acquire/acquire.ts";
+import { acquire } from "../acquire/acquire.ts";
+import { lockSources } from "../acquire/sources.ts";
 import { runStages } from "../assemble/engine.ts";
 import { openFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
@@ -7,6 +8,7 @@ import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
+import { buildObjects } from "../lock/objects.ts";
 import { removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
 import { outputDocuments, storedDocuments } from "./documents.ts";
@@ -46,8 +48,7 @@ export async function build(
     await removeLeftovers(store);
     // 1. Inputs: everything that the lock names, by hash.
     const { lock, spec } = inputs;
-    const packages = [...lock.platform, ...lock.foundry];
-    await acquire(packages, () => acquireSources(spec.platform.mirror, context.signal), store, context);
+    await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
     // 2. Tools, from the lock as well.
     await openFoundry(lock, store, context);
     // 3. Stages.

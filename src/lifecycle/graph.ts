@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { KubedosError } from "../../shared/error.ts";
 import { stageOrder, type Stage, type StageInput } from "../assemble/engine.ts";
 import { locateFoundry } from "../assemble/foundry.ts";
+import { pythonStage } from "../assemble/stages/python.ts";
 import { rootStage } from "../assemble/stages/root.ts";
 import { treeStage } from "../assemble/stages/tree.ts";
 import type { Tools } from "../assemble/tools.ts";
@@ -75,8 +76,10 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const units = blob(
     [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
   );
-  const root = rootStage(tools, tree, overlay, units);
   const sbom = sbomStage(tree, lock, spec.platform.suite, platform.files);
+  const { wheels = [] } = lock;
+  const python = wheels.length > 0 ? pythonStage(tools, wheels, store) : undefined;
+  const root = rootStage(tools, tree, overlay, units, python);
   // 2. Boot image: kernel, initrd, cluster layer, signature.
   const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
   const layer = blob(layerArchive(inputs.layer, lock.epoch));

@@ -1,5 +1,6 @@
 import type { ClusterLayer, LayerPlane } from "../../shared/cluster-layer.ts";
 import { planStages, type PlannedStage } from "../assemble/engine.ts";
+import { lockedObjects } from "../lock/objects.ts";
 import { substrates } from "../substrates/registry.ts";
 import { buildGraph } from "./graph.ts";
 import type { Project } from "./project.ts";
@@ -7,7 +8,7 @@ import type { Project } from "./project.ts";
 /** What build and up would do, in order. */
 export interface Plan {
   cluster: string;
-  /** Packages that are not in the store yet, and their size in bytes. */
+  /** Packages and other inputs that are not in the store yet, and their size in bytes. */
   fetch: { packages: number; bytes: number };
   stages: PlannedStage[];
   machines: { node: string; action: "start" | "keep" | "none" }[];
@@ -21,7 +22,7 @@ const bytesPerPeer = 160;
 export async function planProject(project: Project): Promise<Plan> {
   const { spec, lock, store, layer } = project;
   const missing: number[] = [];
-  for (const item of [...lock.platform, ...lock.foundry]) {
+  for (const item of lockedObjects(lock)) {
     if ((await store.size(item.sha256)) !== item.sizeBytes) missing.push(item.sizeBytes);
   }
   const running = await substrates[spec.substrate.name].status(project);

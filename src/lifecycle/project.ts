@@ -2,15 +2,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
-import { foundryPackages } from "../assemble/foundry-packages.ts";
 import { clusterAuthorities } from "../fabric/certificates.ts";
 import { clusterLayer, layerFiles } from "../fabric/layer.ts";
-import { collectPlatform, outlinePlatform, type Platform } from "../features/collect.ts";
+import { collectPlatform, type Platform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { cacheDirectory, specPaths, type SpecPaths } from "../host/paths.ts";
 import { projectRoot, readProjectFile } from "../host/project.ts";
 import { readLock, writeLock } from "../lock/file.ts";
-import { createLock, lockMatches } from "../lock/lock.ts";
 import type { Lock } from "../lock/types.ts";
 import { vaultSigners } from "../seal/signer.ts";
 import { loadSpec } from "../spec/load.ts";
@@ -21,6 +19,7 @@ import type { UnlockOptions, Vault } from "../vault/types.ts";
 import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import type { BuildInputs } from "./graph.ts";
+import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
 
 /** One spec with everything that belongs to it, opened. */
 export interface Project {
@@ -43,17 +42,6 @@ export interface ProjectOptions {
   override?: (spec: Spec) => Spec;
 }
 
-/** What a lock for this spec must hold. */
-export function lockRequest(spec: Spec) {
-  return {
-    suite: spec.platform.suite,
-    profile: spec.platform.repository.profile,
-    mirror: spec.platform.mirror,
-    platform: outlinePlatform(spec).packages,
-    foundry: [...foundryPackages].toSorted(),
-  };
-}
-
 /** Opens spec, vault, lock and store, and lays out what a build is made from. */
 export async function openProject(specFile: string, options: ProjectOptions, context: RunContext): Promise<Project> {
   const paths = specPaths(specFile);
@@ -62,7 +50,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const platform = collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8"));
   const vault = await unlockVault(spec, paths, options, context);
   const store = await openStore(cacheDirectory());
-  const lock = await openLock(spec, paths, options.create, context);
+  const lock = await openLock(spec, paths, store, options.create, context);
   const authorities = await clusterAuthorities(spec, vault);
   const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
   const signers = vaultSigners(vault);
@@ -102,11 +90,17 @@ export async function unlockVault(
   return openVault(paths.vault, { ...options.vault, signal: context.signal });
 }
 
-async function openLock(spec: Spec, paths: SpecPaths, create: boolean, context: RunContext): Promise<Lock> {
+async function openLock(
+  spec: Spec,
+  paths: SpecPaths,
+  store: Store,
+  create: boolean,
+  context: RunContext,
+): Promise<Lock> {
   const request = lockRequest(spec);
   const lock = await readLock(paths.lock);
   if (lock === undefined && create) {
-    const made = await createLock(request, context);
+    const made = await makeLock(request, store, context);
     await writeLock(paths.lock, made);
     context.emit({ type: "log", level: "info", message: `locked ${made.platform.length} packages in ${paths.lock}` });
     return made;
@@ -114,10 +108,9 @@ async function openLock(spec: Spec, paths: SpecPaths, create: boolean, context: 
   if (lock === undefined) {
     throw new KubedosError("spec", `there is no lock: ${paths.lock}`, { hint: "run `kubedos lock` first" });
   }
-  const match = lockMatches(lock, request);
-  if (match.matches) return lock;
-  const changes = [...match.added.map((name) => `+${name}`), ...match.removed.map((name) => `-${name}`)];
-  throw new KubedosError("spec", `the lock is not of this spec: ${changes.join(" ") || "other suites"}`, {
+  const mismatches = lockMismatches(lock, request);
+  if (mismatches.length === 0) return lock;
+  throw new KubedosError("spec", `the lock is not of this spec: ${mismatches.join("; ")}`, {
     at: { file: paths.lock },
     hint: "run `kubedos lock --update`; a build never resolves anything",
   });

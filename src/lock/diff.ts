@@ -19,6 +19,8 @@ export interface LockDiff {
   epoch?: { from: number; to: number };
   platform: PackageDiff;
   foundry: PackageDiff;
+  /** Every other input: a line of those that only one of the two locks has. */
+  inputs: { added: string[]; removed: string[] };
 }
 
 /** Compares two locks. */
@@ -27,14 +29,54 @@ export function diffLocks(from: Lock, to: Lock): LockDiff {
     ...(from.epoch === to.epoch ? {} : { epoch: { from: from.epoch, to: to.epoch } }),
     platform: diffPackages(from.platform, to.platform),
     foundry: diffPackages(from.foundry, to.foundry),
+    inputs: diffLines(inputLines(from), inputLines(to)),
   };
 }
 
-/** Whether the two locks pin the same packages at the same epoch. */
+/** Lines of two lists that only one of them has. */
+export function diffLines(from: readonly string[], to: readonly string[]): { added: string[]; removed: string[] } {
+  return {
+    added: to.filter((line) => !from.includes(line)),
+    removed: from.filter((line) => !to.includes(line)),
+  };
+}
+
+function inputLines({
+  requested,
+  wheels = [],
+  blobs = [],
+  images = [],
+  thirdParty = [],
+  securityData,
+}: Lock): string[] {
+  const short = (sha256: string) => `sha256:${sha256.slice(0, 12)}`;
+  return [
+    ...(requested.python ?? []).map(({ prefix, requirements, without = [] }) => {
+      const left = without.length === 0 ? "" : ` without ${without.join(", ")}`;
+      return `${prefix}: ${requirements.join(", ")}${left}`;
+    }),
+    ...wheels.map(({ prefix, name, version, filename, sha256, buildOf }) => {
+      const place = buildOf === undefined ? prefix : `to build ${buildOf}`;
+      return `${name} ${version} in ${place}: ${filename} ${short(sha256)}`;
+    }),
+    ...blobs.map(({ name, sha256, path, mode }) => {
+      const place = path === undefined ? "" : ` as ${path} ${(mode ?? 0o644).toString(8)}`;
+      return `${name}${place} ${short(sha256)}`;
+    }),
+    ...images.map(({ reference, manifest }) => `${reference} ${short(manifest.sha256)}`),
+    ...thirdParty.map(({ name, fingerprints }) => `source ${name}, signed by ${fingerprints.join(", ")}`),
+    ...(securityData === undefined
+      ? []
+      : [`security data of ${date(securityData.date)} ${short(securityData.sha256)}`]),
+  ];
+}
+
+/** Whether the two locks pin the same inputs at the same epoch. */
 export function isSameLock(diff: LockDiff): boolean {
   const parts = [diff.platform, diff.foundry];
   return (
     diff.epoch === undefined &&
+    diff.inputs.added.length + diff.inputs.removed.length === 0 &&
     parts.every((part) => part.added.length + part.removed.length + part.changed.length === 0)
   );
 }
@@ -55,6 +97,9 @@ export function formatLockDiff(diff: LockDiff): string {
     ];
     lines.push(...entries.toSorted((a, b) => (a.name < b.name ? -1 : 1)).map((entry) => entry.line));
   }
+  const { added, removed } = diff.inputs;
+  if (added.length + removed.length > 0) lines.push(`other inputs: ${added.length} added, ${removed.length} removed`);
+  lines.push(...added.map((line) => `  + ${line}`), ...removed.map((line) => `  - ${line}`));
   return `${lines.join("\n")}\n`;
 }
 

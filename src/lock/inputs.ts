@@ -9,6 +9,11 @@ export interface PythonRequest {
   prefix: string;
   /** E.g. `salt==3008.5`. */
   requirements: string[];
+  /**
+   * Distributions of the closure that are left out, with what only they need: optional parts, or what Debian's
+   * python3-* packages bring instead. Normalised names.
+   */
+  without?: string[];
 }
 
 /** One distribution of a Python package, pinned. https://packaging.python.org/specifications/ */

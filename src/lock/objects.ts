@@ -44,6 +44,11 @@ export function lockedObjects(lock: Lock): LockedObject[] {
   return [...new Map(all.map((object) => [object.sha256, object])).values()];
 }
 
+/** The same, with Debian's packages as they are: what `acquire` fetches. */
+export function buildObjects(lock: Lock): (LockedPackage | LockedObject)[] {
+  return [...lock.platform, ...lock.foundry, ...lockedObjects(lock).filter(({ kind }) => kind !== "deb")];
+}
+
 function debObject({ name, version, sha256, sizeBytes }: LockedPackage): LockedObject {
   return { name, version, sha256, sizeBytes, kind: "deb" };
 }

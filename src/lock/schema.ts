@@ -85,7 +85,16 @@ export const lockSchema = z.strictObject({
   requested: z.strictObject({
     platform: z.array(packageName),
     foundry: z.array(packageName),
-    python: z.array(z.strictObject({ prefix: imagePath, requirements: z.array(z.string().min(1)).min(1) })).optional(),
+    python: z
+      .array(
+        z.strictObject({
+          prefix: imagePath,
+          requirements: z.array(z.string().min(1)).min(1),
+          without: z.array(pythonName).optional(),
+        }),
+      )
+      .min(1)
+      .optional(),
   }),
   platform: z.array(lockedPackage),
   foundry: z.array(lockedPackage),

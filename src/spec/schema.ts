@@ -122,6 +122,24 @@ const platformSchema = z
       .array(z.string().meta({ description: "Debian package name.", pattern: "^[a-z0-9][a-z0-9+.-]+$" }))
       .default([])
       .describe("Additional Debian packages."),
+    python: z
+      .array(
+        z
+          .strictObject({
+            prefix: z.string().meta({ description: "Absolute directory of the image.", pattern: "^/" }),
+            requirements: z
+              .array(z.string().meta({ description: "Name, extras and versions (PEP 508), e.g. `salt==3008.5`." }))
+              .min(1)
+              .describe("What to install; the lock pins everything that it needs."),
+            without: z
+              .array(z.string().meta({ description: "Name of a distribution." }))
+              .default([])
+              .describe("Left out, with what only they need: optional parts, or what Debian's packages bring instead."),
+          })
+          .describe("One virtual environment. It sees Debian's python3-* packages too."),
+      )
+      .default([])
+      .describe("Python distributions, from the indexes that the host's pip is configured for."),
     files: z
       .array(
         z

@@ -36,6 +36,8 @@ export interface Spec {
     features: FeatureName[];
     /** Additional Debian packages. */
     packages: string[];
+    /** Virtual environments below `prefix`. */
+    python: { prefix: string; requirements: string[]; without: string[] }[];
     /** Additional files of the image. */
     files: { path: string; mode: number; content: string }[];
   };

@@ -12,6 +12,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
       kernel: "cloud",
       features: ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics"],
       packages: [],
+      python: [],
       files: [],
       ...platform,
     },

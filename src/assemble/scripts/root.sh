@@ -6,6 +6,7 @@ umask 022
 root=/work/root
 mkdir "$root"
 tar -xpf /in/tree -C "$root" --numeric-owner
+if [ -e /in/python ]; then tar -xpf /in/python -C "$root" --numeric-owner --keep-directory-symlink; fi
 # 1. The features' files, users and units.
 (cd "$root" && cpio --quiet -idmu --no-absolute-filenames < /in/overlay)
 cp /in/units /work/units

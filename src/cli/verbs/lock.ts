@@ -29,17 +29,17 @@ export function lockVerb() {
         const [
           { loadSpec },
           { readLock, writeLock },
-          { createLock, lockMatches },
           diffing,
-          { lockRequest },
-          { specPaths },
+          { lockMismatches, lockRequest, makeLock },
+          { cacheDirectory, specPaths },
+          { openStore },
         ] = await Promise.all([
           import("../../spec/load.ts"),
           import("../../lock/file.ts"),
-          import("../../lock/lock.ts"),
           import("../../lock/diff.ts"),
-          import("../../lifecycle/project.ts"),
+          import("../../lifecycle/lock.ts"),
           import("../../host/paths.ts"),
+          import("../../store/store.ts"),
         ]);
         const request = lockRequest(withOverrides(await loadSpec(file), options));
         const path = specPaths(file).lock;
@@ -53,21 +53,17 @@ export function lockVerb() {
           return undefined;
         });
         if (old !== undefined && options.update !== true) {
-          const { matches, added, removed, suites } = lockMatches(old, request);
-          if (matches) return { data: summary(path, old, "kept"), text: `${path} fits the spec: ${describe(old)}` };
-          const names = [...added.map((name) => `+${name}`), ...removed.map((name) => `-${name}`)];
-          throw new KubedosError(
-            "spec",
-            `the spec asks for something else than the lock: ${names.join(" ") || "other suites"}`,
-            {
-              at: { file: path },
-              hint: `run \`kubedos lock ${file} --update\`${suites ? "" : "; the suites differ too"}`,
-            },
-          );
+          const mismatches = lockMismatches(old, request);
+          if (mismatches.length === 0)
+            return { data: summary(path, old, "kept"), text: `${path} fits the spec: ${describe(old)}` };
+          throw new KubedosError("spec", `the spec asks for something else than the lock: ${mismatches.join("; ")}`, {
+            at: { file: path },
+            hint: `run \`kubedos lock ${file} --update\``,
+          });
         }
 
         // 2. Resolve, compare, write
-        const lock = await createLock(request, context);
+        const lock = await makeLock(request, await openStore(cacheDirectory()), context);
         if (old === undefined) {
           if (!dryRun) await writeLock(path, lock);
           return {
@@ -93,6 +89,9 @@ function summary(path: string, lock: Lock, outcome: "kept" | "written" | "not wr
     epoch: lock.epoch,
     platform: { packages: lock.platform.length, sizeBytes: totalBytes(lock.platform) },
     foundry: { packages: lock.foundry.length, sizeBytes: totalBytes(lock.foundry) },
+    ...(lock.wheels === undefined
+      ? {}
+      : { wheels: { distributions: lock.wheels.length, sizeBytes: totalBytes(lock.wheels) } }),
   };
 }
 
@@ -100,9 +99,15 @@ function describe(lock: Lock): string {
   const part = (name: string, list: readonly LockedPackage[]) =>
     `${name} ${count(list.length, "package")} (${formatBytes(totalBytes(list))})`;
   const date = new Date(lock.epoch * 1000).toISOString().slice(0, 10);
-  return `${part("platform", lock.platform)}, ${part("foundry", lock.foundry)}, archive of ${date}`;
+  const { wheels } = lock;
+  return [
+    part("platform", lock.platform),
+    part("foundry", lock.foundry),
+    ...(wheels === undefined ? [] : [`${count(wheels.length, "wheel")} (${formatBytes(totalBytes(wheels))})`]),
+    `archive of ${date}`,
+  ].join(", ");
 }
 
-function totalBytes(list: readonly LockedPackage[]): number {
+function totalBytes(list: readonly { sizeBytes: number }[]): number {
   return list.reduce((sum, one) => sum + one.sizeBytes, 0);
 }

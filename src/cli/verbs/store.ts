@@ -31,12 +31,14 @@ function gcVerb() {
     .option("--dry-run", "remove nothing, say what would be")
     .action(async (options, command) => {
       await runVerb(command, async (context) => {
-        const [{ collectGarbage }, { openStore }, { cacheDirectory }, { readLock }] = await Promise.all([
-          import("../../store/gc.ts"),
-          import("../../store/store.ts"),
-          import("../../host/paths.ts"),
-          import("../../lock/file.ts"),
-        ]);
+        const [{ collectGarbage }, { openStore }, { cacheDirectory }, { readLock }, { lockedObjects }] =
+          await Promise.all([
+            import("../../store/gc.ts"),
+            import("../../store/store.ts"),
+            import("../../host/paths.ts"),
+            import("../../lock/file.ts"),
+            import("../../lock/objects.ts"),
+          ]);
         const keep: string[] = [];
         for (const file of options.keep ?? []) {
           const lock = await readLock(file);
@@ -45,7 +47,7 @@ function gcVerb() {
               hint: "name the file that `kubedos lock` wrote",
             });
           }
-          keep.push(...[...lock.platform, ...lock.foundry].map((one) => one.sha256));
+          keep.push(...lockedObjects(lock).map((one) => one.sha256));
         }
         const dryRun = options.dryRun === true;
         const store = await openStore(cacheDirectory());

@@ -71,6 +71,11 @@ export const uniqueItems: Constraint = {
       ),
       ...repeated(["platform", "features"], undefined, platform.features ?? []),
       ...repeated(["platform", "packages"], undefined, platform.packages),
+      ...repeated(
+        ["platform", "python"],
+        "prefix",
+        platform.python.map((one) => one.prefix),
+      ),
       ...repeated(["platform", "mirror"], undefined, platform.mirror),
       ...repeated(
         ["platform", "files"],
