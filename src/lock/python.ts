@@ -73,7 +73,9 @@ export async function resolveBuilders(
   );
   return closures.flatMap((found, index) => {
     const { prefix, name: buildOf } = sources[index]!.wheel;
-    return found.map(({ sdist: _, ...entry }) => ({ ...entry, kind: "wheel" as const, prefix, buildOf }));
+    return found.map(({ name, version, filename, sha256 }) => {
+      return { prefix, name, version, filename, sha256, kind: "wheel" as const, buildOf };
+    });
   });
 }
 
