@@ -34,6 +34,8 @@ export interface LayerNode {
   keys: string[];
   /** SSH host public key, base64 part of an ssh-ed25519 key. */
   hostKey: string;
+  /** On hubs of a platform with Ansible: base64 part of the ssh-ed25519 key that this hub drives the nodes with. */
+  automationKey?: string;
 }
 
 /** A person's machine: a peer on one plane of the hubs, with an SSH key. */
@@ -74,6 +76,8 @@ export interface ClusterLayer {
   nodes: LayerNode[];
   operators: LayerOperator[];
   openings: LayerOpening[];
+  /** Time limits of the convergence, in seconds; absent: the engine's own. */
+  convergence?: { nodeTimeoutSeconds: number; workloadTimeoutSeconds: number };
   /** Features that are part of the platform, sorted. */
   features: string[];
   sysctls: Record<string, string>;

@@ -52,6 +52,36 @@ export interface NodeFacts {
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
+/** How a stage of the convergence stands. `kept`: done before, on these same boots of the nodes. */
+export type ConvergeStageStatus =
+  | "waiting"
+  | "running"
+  | "done"
+  | "failed"
+  | "blocked" // something that it needs has failed
+  | "skipped" // this platform or this run has no use for it
+  | "kept"
+  | "interrupted";
+
+/** What a stage did to one node; numbers count tasks. */
+export interface ConvergeNodeResult {
+  ok: number;
+  changed: number;
+  failed: number;
+  unreachable: number;
+  skipped: number;
+  /** From the node's first task to the end of its last one. */
+  seconds: number;
+}
+
+/** The first thing that went wrong in a stage. */
+export interface ConvergeFailure {
+  /** Absent where no single node is to blame. */
+  node?: string;
+  task?: string;
+  message: string;
+}
+
 /** One event without its time; `at` (ISO 8601, UTC) is added where it is written. */
 export type EventBody =
   | { type: "run.started"; verb: string; spec?: string }
@@ -66,6 +96,27 @@ export type EventBody =
   | { type: "node.phase"; node: string; phase: NodePhase; uptimeSeconds?: number; note?: string }
   | { type: "node.facts"; node: string; facts: NodeFacts }
   | { type: "node.reply"; node: string; id: string; ok: boolean; data?: unknown; error?: string }
+  | { type: "converge.started"; run: string; stages: string[]; nodes: string[]; check: boolean }
+  | {
+      type: "converge.stage";
+      run: string;
+      stage: string;
+      status: ConvergeStageStatus;
+      seconds?: number;
+      changed?: number;
+      failure?: ConvergeFailure;
+    }
+  | { type: "converge.node"; run: string; stage: string; node: string; result: ConvergeNodeResult }
+  | { type: "converge.task"; run: string; stage: string; node: string; task: string; outcome: "changed" | "failed" }
+  | {
+      type: "converge.done";
+      run: string;
+      outcome: "passed" | "failed" | "interrupted";
+      seconds: number;
+      changed: number;
+      /** Nodes that never came, or went away. */
+      lost: { node: string; reason: string }[];
+    }
   | { type: "gate.passed"; gate: string; summary: string }
   | { type: "gate.failed"; gate: string; summary: string; hint?: string }
   | { type: "log"; level: LogLevel; message: string; hint?: string };

@@ -20,6 +20,8 @@ export const seedCredentials = {
   machineId: "system.machine_id",
   node: "kubedos.node",
   sshHostKey: "kubedos.ssh_host_ed25519_key",
+  /** Hubs only: the SSH private key that Ansible drives the nodes with. */
+  automationKey: "kubedos.automation_ssh_key",
 } as const;
 
 /** Credential that holds the private key of a plane's interface; systemd-networkd reads it itself. */

@@ -1,4 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { markInstance } from "./automation.ts";
 import { openEventLog, type EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
 import { uptimeSeconds, verityRootHash } from "./facts.ts";
@@ -53,6 +54,7 @@ async function configure(command: "render" | "run" | "boot", paths: NodePaths, l
       log.emit({ type: "node.phase", node: identity.node.name, phase: "sealed", uptimeSeconds: uptime });
     }
     if (command !== "run") {
+      markInstance(paths);
       const rendered = renderAll(identity, await needsUserspaceWireguard(identity.container));
       writeRendered(paths, [...rendered, ...renderPki(paths, identity, process.env)]);
     }

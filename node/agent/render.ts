@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { renderNode, type RenderedFile } from "../../shared/render/render.ts";
 import type { Identity } from "./identity.ts";
 import type { NodePaths } from "./paths.ts";
+import { renderAutomation } from "./automation.ts";
 import { renderServices } from "./services.ts";
 
 /** The underlay's interface inside a container, as systemd-nspawn names it. */
@@ -17,6 +18,7 @@ export function renderAll(identity: Identity, userspaceWireguard: boolean): Rend
       underlayInterface: container ? containerInterface : undefined,
     }),
     ...renderServices(layer, node),
+    ...renderAutomation(layer, node),
   ];
 }
 

@@ -1,6 +1,7 @@
 import type { AgentRequest } from "../../shared/agent-api.ts";
 import type { NodePhase } from "../../shared/events.ts";
-import { controlPlane, planeAddress } from "../../shared/render/peers.ts";
+import { controlPlane, isHub, planeAddress } from "../../shared/render/peers.ts";
+import { relayConvergence } from "./automation.ts";
 import { serveControl } from "./control.ts";
 import type { EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
@@ -42,6 +43,11 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   serveControl(paths, log.emit, requestHandler(paths, identity, log)).catch((error: unknown) => {
     log.emit({ type: "log", level: "error", message: `the control port cannot be served: ${messageOf(error)}` });
   });
+  if (layer.features.includes("ansible") && isHub(node)) {
+    relayConvergence(paths, log.emit).catch((error: unknown) => {
+      log.emit({ type: "log", level: "error", message: `the convergence is not reported: ${messageOf(error)}` });
+    });
+  }
   await waitForPlanes(identity, log);
   enter("planes");
   await waitForFabric(identity, log);

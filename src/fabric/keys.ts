@@ -33,6 +33,11 @@ export function nodeOwner(spec: Spec, node: Pick<SpecNode, "name" | "generation"
   return { cluster: spec.metadata.name, name: node.name, generation: node.generation };
 }
 
+/** Whether a node holds a key that opens the other nodes to Ansible: hubs of a platform that has it. */
+export function drivesNodes(spec: Spec, node: Pick<SpecNode, "roles">): boolean {
+  return node.roles.includes("hub") && spec.platform.features.includes("ansible");
+}
+
 /** Keys and addresses of an operator that the spec names. Its keys have the generation `trust.generation`. */
 export function operatorAccess(spec: Spec, vault: Vault, name: string): OperatorAccess {
   const operator = spec.trust.operators.find((candidate) => candidate.name === name);

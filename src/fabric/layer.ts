@@ -3,11 +3,11 @@ import { KubedosError } from "../../shared/error.ts";
 import type { LayerPki } from "../../shared/pki.ts";
 import type { FeatureOpening } from "../features/types.ts";
 import type { Spec } from "../spec/types.ts";
-import { deriveSsh, deriveWireguard } from "../vault/derive.ts";
+import { deriveAutomation, deriveSsh, deriveWireguard } from "../vault/derive.ts";
 import { sshPublicKey } from "../vault/openssh.ts";
 import { signifyPublicKey } from "../vault/signify.ts";
 import type { Vault } from "../vault/types.ts";
-import { assertFoundry, clusterId, nodeOwner, operatorAccess } from "./keys.ts";
+import { assertFoundry, clusterId, drivesNodes, nodeOwner, operatorAccess } from "./keys.ts";
 
 /** What the platform's features bring to the cluster layer. */
 export interface LayerParts {
@@ -72,6 +72,9 @@ function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number]): Layer
     generation: node.generation,
     keys: spec.planes.map((plane) => deriveWireguard(vault.foundrySecret, owner, plane.name).publicKey),
     hostKey: sshPublicKey(deriveSsh(vault.foundrySecret, owner).publicKey),
+    ...(drivesNodes(spec, node)
+      ? { automationKey: sshPublicKey(deriveAutomation(vault.foundrySecret, owner).publicKey) }
+      : {}),
   };
 }
 

@@ -2,11 +2,11 @@ import { KubedosError } from "../../shared/error.ts";
 import { seedCredentials, seedHeaderBytes, seedMagic, wireguardCredential } from "../../shared/seed.ts";
 import type { Spec } from "../spec/types.ts";
 import type { NodeSeed } from "../substrates/types.ts";
-import { deriveMachineId, deriveSsh, deriveWireguard } from "../vault/derive.ts";
+import { deriveAutomation, deriveMachineId, deriveSsh, deriveWireguard } from "../vault/derive.ts";
 import { sshPrivateKey } from "../vault/openssh.ts";
 import { signifySign, signifyVerify } from "../vault/signify.ts";
 import type { Vault } from "../vault/types.ts";
-import { assertFoundry, clusterId, nodeOwner } from "./keys.ts";
+import { assertFoundry, clusterId, drivesNodes, nodeOwner } from "./keys.ts";
 import { readUstar, writeUstar } from "./ustar.ts";
 
 const alignment = 4096;
@@ -44,6 +44,10 @@ export function buildSeed(
     [seedCredentials.node]: node.name,
     [seedCredentials.sshHostKey]: sshPrivateKey(deriveSsh(secret, owner), `${node.name}.${spec.metadata.name}`),
   };
+  if (drivesNodes(spec, node)) {
+    const comment = `automation@${node.name}.${spec.metadata.name}`;
+    values[seedCredentials.automationKey] = sshPrivateKey(deriveAutomation(secret, owner), comment);
+  }
   for (const plane of spec.planes) {
     values[wireguardCredential(plane.name)] = deriveWireguard(secret, owner, plane.name).privateKey;
   }

@@ -4,13 +4,16 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fakeSpec } from "../../tests/fakes/spec.ts";
 import { KubedosError } from "../../shared/error.ts";
+import { projectAssets } from "../host/project.ts";
 import { collectPlatform, outlinePlatform } from "./collect.ts";
 
 const projectRoot = join(import.meta.dirname, "../..");
 
-function assets(path: string): string {
-  return path === "dist/agent.cjs" ? "agent" : readFileSync(join(projectRoot, path), "utf8");
-}
+/** The project's own; bundles need not be made for this. */
+const assets = Object.assign(
+  (path: string) => (path.startsWith("dist/") ? "bundle" : readFileSync(join(projectRoot, path), "utf8")),
+  { list: projectAssets().list },
+);
 
 function problemsOf(work: () => unknown): string[] {
   try {

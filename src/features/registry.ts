@@ -1,5 +1,6 @@
 import type { FeatureName } from "../spec/types.ts";
 import { feature as agent } from "./agent/index.ts";
+import { feature as ansible } from "./ansible/index.ts";
 import { feature as base } from "./base/index.ts";
 import { feature as firewall } from "./firewall/index.ts";
 import { feature as kernel } from "./kernel/index.ts";
@@ -19,4 +20,5 @@ export const features = {
   time,
   agent,
   "node-metrics": nodeMetrics,
+  ansible,
 } satisfies Record<FeatureName, Feature>;

@@ -11,9 +11,12 @@ export interface ImageFile {
 
 /**
  * Reads a text file of this project that goes into the image, by its path from the project's root, e.g.
- * `node/units/kubedos-agent.service` or `dist/agent.cjs`.
+ * `node/units/kubedos-agent.service` or `dist/agent.cjs`. `list` gives the paths of all files below a folder, sorted.
  */
-export type Assets = (relativePath: string) => string;
+export interface Assets {
+  (relativePath: string): string;
+  list(folder: string): string[];
+}
 
 /** A firewall opening; `plane` names a purpose of a plane (resolved against the spec) or the underlay. */
 export interface FeatureOpening {

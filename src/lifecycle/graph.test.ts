@@ -41,7 +41,10 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
   return {
     spec,
     lock: lock(),
-    platform: collectPlatform(spec, (path) => `text of ${path}`),
+    platform: collectPlatform(
+      spec,
+      Object.assign((path: string) => `text of ${path}`, { list: () => [] }),
+    ),
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
     secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign: noKey } },

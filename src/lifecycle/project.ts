@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { clusterAuthorities } from "../fabric/certificates.ts";
@@ -7,7 +5,7 @@ import { clusterLayer, layerFiles } from "../fabric/layer.ts";
 import { collectPlatform, type Platform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { cacheDirectory, specPaths, type SpecPaths } from "../host/paths.ts";
-import { projectRoot, readProjectFile } from "../host/project.ts";
+import { projectAssets, readProjectFile } from "../host/project.ts";
 import { readLock, writeLock } from "../lock/file.ts";
 import type { Lock } from "../lock/types.ts";
 import { vaultSigners } from "../seal/signer.ts";
@@ -47,7 +45,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const paths = specPaths(specFile);
   const written = await loadSpec(specFile);
   const spec = options.override?.(written) ?? written;
-  const platform = collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8"));
+  const platform = collectPlatform(spec, projectAssets());
   const vault = await unlockVault(spec, paths, options, context);
   const store = await openStore(cacheDirectory());
   const lock = await openLock(spec, paths, store, options.create, context);

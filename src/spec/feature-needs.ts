@@ -10,6 +10,7 @@ export const featureNeeds = {
   time: ["base", "planes", "firewall"],
   agent: ["base", "planes", "firewall"],
   "node-metrics": ["base", "planes", "firewall"],
+  ansible: ["base", "planes", "firewall", "agent", "ssh"],
 } as const satisfies Record<FeatureName, readonly FeatureName[]>;
 
 /** Features that make a node a node of this system: planes, default-deny, events. No spec can leave them out. */

@@ -12,7 +12,17 @@ export type SubstrateName = (typeof substrateNames)[number];
 export const roleNames = ["hub", "core", "edge", "worker"] as const;
 export type RoleName = (typeof roleNames)[number];
 
-export const featureNames = ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics"] as const;
+export const featureNames = [
+  "base",
+  "kernel",
+  "planes",
+  "ssh",
+  "firewall",
+  "time",
+  "agent",
+  "node-metrics",
+  "ansible",
+] as const;
 export type FeatureName = (typeof featureNames)[number];
 
 export const gateNames = ["fabric", "sealed", "firewall"] as const;

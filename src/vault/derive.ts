@@ -56,6 +56,12 @@ export function deriveSsh(foundrySecret: Uint8Array, owner: KeyOwner): SigningKe
   return { seed, publicKey: publicFromRaw("Ed25519", seed) };
 }
 
+/** The ed25519 SSH key that a hub drives the nodes with. */
+export function deriveAutomation(foundrySecret: Uint8Array, owner: KeyOwner): SigningKey {
+  const seed = deriveBytes(foundrySecret, owner, "ssh/automation");
+  return { seed, publicKey: publicFromRaw("Ed25519", seed) };
+}
+
 /** machine-id(5): 32 hex digits in the form of a version 4 UUID. */
 export function deriveMachineId(foundrySecret: Uint8Array, owner: KeyOwner): string {
   const id = deriveBytes(foundrySecret, owner, "machine-id").subarray(0, 16);

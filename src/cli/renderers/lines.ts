@@ -35,6 +35,24 @@ export function eventLine(event: EventBody, verbosity: Verbosity, paint: Paint):
       const note = event.note === undefined ? "" : `  ${printable(event.note)}`;
       return `${label} ${printable(event.node)}  ${event.phase}${uptime}${note}`;
     }
+    case "converge.started":
+      return `${paint.cyan("conv  ")} ${event.check ? "check" : "run"} ${event.run} of ${event.nodes.length} nodes`;
+    case "converge.stage":
+      return convergeStage(event, verbose, paint);
+    case "converge.node": {
+      const { ok, changed, failed, unreachable, seconds } = event.result;
+      const counts = `ok ${ok}, changed ${changed}, failed ${failed}, unreachable ${unreachable}`;
+      return verbose
+        ? `${paint.cyan("conv  ")} ${event.stage} on ${event.node}: ${counts}  ${formatSeconds(seconds)}`
+        : undefined;
+    }
+    case "converge.task": {
+      const label = event.outcome === "failed" ? paint.red("task  ") : paint.yellow("task  ");
+      const shown = verbose || event.outcome === "failed";
+      return shown ? `${label} ${printable(event.node)}  ${event.outcome}: ${printable(event.task)}` : undefined;
+    }
+    case "converge.done":
+      return `${paint.cyan("conv  ")} ${event.outcome}, ${event.changed} changed  ${formatSeconds(event.seconds)}`;
     case "gate.passed":
       return `${paint.green("gate  ")} ${event.gate} passed: ${printable(event.summary)}`;
     case "gate.failed":
@@ -44,11 +62,37 @@ export function eventLine(event: EventBody, verbosity: Verbosity, paint: Paint):
   }
 }
 
+function convergeStage(
+  event: EventBody & { type: "converge.stage" },
+  verbose: boolean,
+  paint: Paint,
+): string | undefined {
+  const seconds = event.seconds === undefined ? "" : `  ${formatSeconds(event.seconds)}`;
+  switch (event.status) {
+    case "done":
+      return `${paint.green("conv  ")} ${event.stage}  ${event.changed ?? 0} changed${seconds}`;
+    case "failed": {
+      const { node, task, message } = event.failure ?? { message: "no reason given" };
+      const where = [node, task].filter((part) => part !== undefined).join(", ");
+      return `${paint.red("conv  ")} ${event.stage} FAILED: ${printable(where === "" ? message : `${where}: ${message}`)}`;
+    }
+    case "blocked":
+    case "interrupted":
+      return `${paint.yellow("conv  ")} ${event.stage} ${event.status}`;
+    case "waiting":
+    case "running":
+    case "skipped":
+    case "kept":
+      return verbose ? `${paint.dim("conv  ")} ${event.stage} ${event.status}` : undefined;
+  }
+}
+
 /** Only what went wrong. */
 function quietLine(event: EventBody, paint: Paint): string | undefined {
   const wrong =
     event.type === "stage.failed" ||
     event.type === "gate.failed" ||
+    (event.type === "converge.stage" && event.status === "failed") ||
     (event.type === "node.phase" && event.phase === "failed") ||
     (event.type === "log" && (event.level === "error" || event.level === "warn"));
   return wrong ? eventLine(event, "normal", paint) : undefined;

@@ -1,5 +1,7 @@
+import { automationLogin } from "../../../shared/convergence.ts";
 import { operatorLogin, renderedPaths } from "../../../shared/render/render.ts";
 import { seedCredentials } from "../../../shared/seed.ts";
+import type { Spec } from "../../spec/types.ts";
 import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile, unitDropIn } from "../files.ts";
 import type { Feature } from "../types.ts";
@@ -13,8 +15,8 @@ export const feature = {
   summary: "sshd on the control plane: keys only, host key from the seed, operators from the spec",
   needs: featureNeeds.ssh,
   packages: () => ["openssh-server", "sudo"],
-  files: (_spec, assets) => [
-    textFile("/etc/ssh/sshd_config", sshdConfig),
+  files: (spec, assets) => [
+    textFile("/etc/ssh/sshd_config", sshdConfig(loginsOf(spec))),
     textFile("/etc/sudoers.d/kubedos", "kubedos ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440),
     textFile("/usr/lib/sysusers.d/kubedos.conf", 'u kubedos 900 "kubedos operator" /home/kubedos /bin/bash\n'),
     textFile("/usr/lib/tmpfiles.d/kubedos-ssh.conf", "d /home/kubedos 0700 kubedos kubedos -\n"),
@@ -31,8 +33,13 @@ export const feature = {
   gates: [],
 } satisfies Feature;
 
-// sshd_config(5); ListenAddress is in the included file, which the node renders.
-const sshdConfig = `Include ${renderedPaths.sshdListen}
+function loginsOf(spec: Spec): string[] {
+  return [operatorLogin, ...(spec.platform.features.includes("ansible") ? [automationLogin] : [])];
+}
+
+/** sshd_config(5); ListenAddress is in the included file, which the node renders. */
+function sshdConfig(logins: readonly string[]): string {
+  return `Include ${renderedPaths.sshdListen}
 AddressFamily inet
 HostKey /run/credentials/ssh.service/${seedCredentials.sshHostKey}
 HostKeyAlgorithms ssh-ed25519
@@ -46,7 +53,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin no
 PermitEmptyPasswords no
-AllowUsers ${operatorLogin}
+AllowUsers ${logins.join(" ")}
 AuthorizedKeysFile /run/kubedos/authorized_keys/%u
 UsePAM yes
 LoginGraceTime 30
@@ -64,3 +71,4 @@ ClientAliveInterval 30
 ClientAliveCountMax 4
 Subsystem sftp internal-sftp
 `;
+}
