@@ -46,6 +46,12 @@ export async function converge(engine: Engine): Promise<Outcome> {
   const chosen = layer.nodes.filter(({ name }) => options.limit === undefined || options.limit.includes(name));
   const earlierSeconds = state.run.seconds;
 
+  /** A run that only looks, or does some tasks of many, neither trusts nor leaves marks. */
+  const partial = options.check === true || options.tags !== undefined;
+
+  function marksOf(stage: ConvergenceStage): Record<string, string> {
+    return (state.marks[stage.name] ??= {});
+  }
   function save(): void {
     state.run.seconds = earlierSeconds + (Date.now() - begin) / 1000;
     writeState(automationPaths.state, state);
@@ -70,7 +76,7 @@ export async function converge(engine: Engine): Promise<Outcome> {
     if (stage.name === "fabric") return runFabric(stage);
     const playbooks = playbooksOf(stage);
     if (playbooks.length === 0) return skip(stage);
-    const todo = [...instances.keys()].filter((node) => state.marks[stage.name]?.[node] !== instances.get(node));
+    const todo = [...instances.keys()].filter((node) => partial || marksOf(stage)[node] !== instances.get(node));
     if (todo.length === 0) {
       enter(stage, { status: "kept" });
       return "good";
@@ -147,15 +153,14 @@ export async function converge(engine: Engine): Promise<Outcome> {
     for (const [node, result] of Object.entries(record.nodes)) {
       emit({ type: "converge.node", run: id, stage: stage.name, node, result });
     }
-    if (failure === undefined && options.check !== true && options.tags === undefined) mark(stage, todo);
+    if (failure === undefined && !partial) mark(stage, todo);
     return finish(stage, (Date.now() - start) / 1000, failure);
   }
 
   function mark(stage: ConvergenceStage, nodes: readonly string[]): void {
-    const marks = (state.marks[stage.name] ??= {});
     for (const node of nodes) {
       const instance = instances.get(node);
-      if (instance !== undefined) marks[node] = instance;
+      if (instance !== undefined) marksOf(stage)[node] = instance;
     }
   }
 
@@ -172,7 +177,11 @@ export async function converge(engine: Engine): Promise<Outcome> {
     nodes: chosen.map(({ name }) => name),
     check: options.check === true,
   });
-  await runGraph(runStage, (stage) => enter(stage, { ...freshStage(), status: "blocked" }), stagesAtOnce);
+  function block(stage: ConvergenceStage): void {
+    if (isWanted(stage, layer.features, options)) enter(stage, { ...freshStage(), status: "blocked" });
+    else skip(stage);
+  }
+  await runGraph(runStage, block, stagesAtOnce);
   const bad = Object.values(state.stages).some(({ status }) => status === "failed" || status === "blocked");
   state.run.outcome = signal.aborted ? "interrupted" : bad || state.run.lost.length > 0 ? "failed" : "passed";
   save();

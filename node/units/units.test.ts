@@ -49,6 +49,7 @@ test.each(own)("systemd understands %s", (name) => {
 // The agent stays above 3.0 because it reads other users' sockets, asks WireGuard and pings; see docs/agent.md.
 test.each([
   ["kubedos-agent.service", 34],
+  ["kubedos-converge.service", 30],
   ["kubedos-firewall.service", 30],
   ["kubedos-sysctl.service", 30],
   ["kubedos-verity.service", 30],
@@ -64,6 +65,7 @@ test("no unit of ours takes a private key on its command line or keeps more cred
     return text.split("\n").filter((line) => /^(Import|Load|Set)Credential/.test(line));
   });
   expect(imports.toSorted()).toEqual([
+    "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.pki.*",
     "ImportCredential=network.wireguard.private.%i",

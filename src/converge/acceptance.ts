@@ -1,6 +1,7 @@
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { Spec } from "../spec/types.ts";
+import { convergenceGate } from "./gates/convergence.ts";
 import { fabricGate } from "./gates/fabric.ts";
 import { firewallGate } from "./gates/firewall.ts";
 import { sealedGate } from "./gates/sealed.ts";
@@ -11,6 +12,7 @@ export const gates = {
   fabric: fabricGate,
   sealed: sealedGate,
   firewall: firewallGate,
+  convergence: convergenceGate,
 } satisfies Record<Spec["acceptance"]["gates"][number], Gate>;
 
 export interface GateResult {

@@ -4,6 +4,7 @@ import { nodePhases, type KubedosEvent, type NodeFacts, type NodePhase } from ".
 import { delay, nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { Lab, Substrate } from "../substrates/types.ts";
+import { foldProgress, type ConvergenceProgress } from "./progress.ts";
 
 /** What has been seen of one node. */
 export interface ObservedNode {
@@ -20,6 +21,8 @@ type Request = AgentRequest extends infer R ? (R extends AgentRequest ? Omit<R, 
 /** Reads the nodes' event logs and asks their agents. */
 export interface Observer {
   nodes(): ObservedNode[];
+  /** The last convergence that a hub has told of; absent: none has begun. */
+  convergence(): ConvergenceProgress | undefined;
   /** Reads what is new. */
   poll(): Promise<void>;
   /** Sends one request and waits for its answer. */
@@ -35,10 +38,15 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
   const offsets = new Map<string, number>();
   const replies = new Map<string, KubedosEvent & { type: "node.reply" }>();
   let counter = 0;
+  let progress: ConvergenceProgress | undefined;
 
   const take = (node: ObservedNode, event: KubedosEvent) => {
     if (event.type === "node.reply") replies.set(event.id, event);
     if (event.type === "node.facts") node.facts = event.facts;
+    if (event.type.startsWith("converge.")) {
+      progress = foldProgress(progress, event);
+      context.emit(event);
+    }
     if (event.type !== "node.phase") return;
     node.phase = event.phase;
     node.note = event.note;
@@ -76,7 +84,7 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
       await delay(pollMs, context.signal);
     }
   };
-  return { nodes: () => [...seen.values()], poll, ask };
+  return { nodes: () => [...seen.values()], convergence: () => progress, poll, ask };
 }
 
 /**

@@ -1,6 +1,7 @@
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodePhase } from "../../shared/events.ts";
+import { convergenceProblems, type ConvergenceProgress } from "./progress.ts";
 import type { GateResult } from "./acceptance.ts";
 
 /** What `up` found, for machines (report.json) and people (report.md). Times in seconds. */
@@ -16,7 +17,7 @@ export interface Report {
   artifacts: { target: string; path: string; sizeBytes: number; sha256: string }[];
   /** Seconds of each build stage; cached stages have 0. */
   stages: { stage: string; seconds: number; cached: boolean }[];
-  timings: { build: number; boot: number; gates: number; total: number };
+  timings: { build: number; boot: number; convergence?: number; gates: number; total: number };
   nodes: {
     node: string;
     roles: string[];
@@ -24,6 +25,8 @@ export interface Report {
     reachedSeconds: Partial<Record<NodePhase, number>>;
     problem?: string;
   }[];
+  /** The hub's own run; absent where the platform has none. */
+  convergence?: ConvergenceProgress;
   gates: GateResult[];
 }
 
@@ -74,6 +77,7 @@ export function reportText(report: Report): string {
       return `| ${node.node} | ${node.roles.join(", ")} | ${node.phase}${problem} | ${reached.join(", ")} |`;
     }),
     "",
+    ...convergenceLines(report),
     "## Gates",
     "",
     ...report.gates.flatMap((gate) => [
@@ -86,4 +90,24 @@ export function reportText(report: Report): string {
     ]),
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Where the time went: a table of stages and nodes, in seconds from a node's first task to the end of its last. */
+function convergenceLines({ convergence, nodes }: Report): string[] {
+  if (convergence === undefined) return [];
+  const ran = convergence.stages.filter(({ status }) => status !== "skipped");
+  const names = nodes.map(({ node }) => node);
+  return [
+    `## Convergence: ${convergence.outcome}`,
+    "",
+    `| stage | status | s | changed | ${names.join(" | ")} |`,
+    `|${"---|".repeat(4 + names.length)}`,
+    ...ran.map(({ stage, status, seconds, changed, nodes: results }) => {
+      const cells = names.map((name) => results[name]?.seconds.toFixed(1) ?? "");
+      return `| ${[stage, status, seconds?.toFixed(1) ?? "", String(changed), ...cells].join(" | ")} |`;
+    }),
+    "",
+    ...convergenceProblems(convergence).map((problem) => `- **failed** ${problem.replaceAll("\n", " ")}`),
+    ...(convergenceProblems(convergence).length > 0 ? [""] : []),
+  ];
 }

@@ -45,6 +45,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
       return { name, plane, address, publicKey: wireguard.publicKey, sshKey };
     }),
     openings: layerOpenings(spec, parts.openings),
+    ...(spec.platform.features.includes("ansible") ? { convergence: { ...spec.convergence } } : {}),
     features: [...spec.platform.features].toSorted(),
     sysctls: { ...parts.sysctls },
     ...(parts.pki !== undefined && { pki: parts.pki }),

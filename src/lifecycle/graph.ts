@@ -1,9 +1,13 @@
 import { createHash } from "node:crypto";
+import type { ClusterLayer } from "../../shared/cluster-layer.ts";
+import { automationPaths } from "../../shared/convergence.ts";
 import { KubedosError } from "../../shared/error.ts";
+import { ansibleFiles } from "../../shared/render/inventory.ts";
 import { stageOrder, type Stage, type StageInput } from "../assemble/engine.ts";
 import { locateFoundry } from "../assemble/foundry.ts";
 import { pythonStage } from "../assemble/stages/python.ts";
 import { rootStage } from "../assemble/stages/root.ts";
+import { playbooksStage } from "../assemble/stages/playbooks.ts";
 import { treeStage } from "../assemble/stages/tree.ts";
 import type { Tools } from "../assemble/tools.ts";
 import type { Platform } from "../features/collect.ts";
@@ -100,6 +104,13 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     },
     spec.trust.secureBoot,
   );
+  const playbooks = hasPlaybooks(inputs)
+    ? playbooksStage(tools, tree, {
+        content: blob(layerArchive(inputs.layer.filter(isPlaybook), lock.epoch)),
+        platform: blob(rolesArchive(platform, lock.epoch)),
+        inventory: blob(ansibleFiles(JSON.parse(textOf(inputs.layer, "cluster.json")) as ClusterLayer)[0]!.content),
+      })
+    : undefined;
   // 3. Targets.
   const raw = rawStage(root, esp);
   const wanted = spec.targets.map((name) => ({
@@ -108,6 +119,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     extension: targets[name].extension,
   }));
   const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom])];
+  if (playbooks !== undefined) goals.push(playbooks);
   return { root, initrd, uki, sign, esp, firmware, sbom, raw, targets: wanted, blobs, goals, layer: layerContent };
 }
 
@@ -130,6 +142,30 @@ function layerArchive(files: BuildInputs["layer"], epoch: number): Uint8Array {
     path: `kubedos/layer/${file.path}`,
     mode: file.mode,
     content: typeof file.content === "string" ? Buffer.from(file.content) : file.content,
+  }));
+  return writeCpio(entries, epoch, { directories: true });
+}
+
+function isPlaybook({ path }: { path: string }): boolean {
+  return path.startsWith("ansible/");
+}
+
+function hasPlaybooks({ layer, spec }: BuildInputs): boolean {
+  return spec.platform.features.includes("ansible") && layer.some(({ path }) => path === "ansible/site.yml");
+}
+
+function textOf(files: BuildInputs["layer"], path: string): string {
+  return Buffer.from(files.find((file) => file.path === path)!.content).toString();
+}
+
+/** The platform's own roles, which the user's playbooks may use. */
+function rolesArchive(platform: Platform, epoch: number): Uint8Array {
+  const prefix = `${automationPaths.platform}/roles/`;
+  const files = platform.files.filter(({ path }) => path.startsWith(prefix));
+  const entries = files.map(({ path, mode, content }) => ({
+    path: path.slice(1),
+    mode,
+    content: Buffer.from(content),
   }));
   return writeCpio(entries, epoch, { directories: true });
 }

@@ -1,5 +1,5 @@
-import { copyFile, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, copyFile, link, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
@@ -35,8 +35,14 @@ export async function settleOtherArtifacts(
 /** The cluster layer's files, for substrates without an initrd and for the verbs of a running cluster. */
 export async function placeLayer(paths: SpecPaths, files: BuildInputs["layer"]): Promise<string> {
   const directory = join(paths.state, "layer");
-  await mkdir(directory, { recursive: true });
-  for (const file of files) await writeFile(join(directory, file.path), file.content);
+  // Folders are the user's, whose files may have gone; the layer's own files stay where running containers see them.
+  await rm(join(directory, "ansible"), { recursive: true, force: true });
+  for (const file of files) {
+    const path = join(directory, file.path);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, file.content);
+    await chmod(path, file.mode);
+  }
   return directory;
 }
 

@@ -16,6 +16,7 @@ import { type Authorities, publicAuthorities } from "../vault/pki.ts";
 import type { UnlockOptions, Vault } from "../vault/types.ts";
 import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
+import { readPlaybooks } from "./content.ts";
 import type { BuildInputs } from "./graph.ts";
 import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
 
@@ -52,11 +53,12 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const authorities = await clusterAuthorities(spec, vault);
   const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
   const signers = vaultSigners(vault);
+  const content = await readPlaybooks(specFile, spec, context);
   const build: BuildInputs = {
     spec,
     lock,
     platform,
-    layer: layerFiles(layer, vault.signing.publicKey),
+    layer: [...layerFiles(layer, vault.signing.publicKey), ...content],
     init: await readProjectFile("node/initrd/init"),
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,

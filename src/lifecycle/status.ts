@@ -1,4 +1,6 @@
 import type { NodeFacts, NodePhase } from "../../shared/events.ts";
+import type { ConvergenceProgress } from "../converge/progress.ts";
+import { convergenceText } from "../converge/text.ts";
 import { observe } from "../converge/observe.ts";
 import { nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
@@ -22,6 +24,8 @@ export interface ClusterStatus {
   substrate: string;
   sealed: boolean;
   nodes: NodeStatus[];
+  /** The last convergence; absent: none has begun. */
+  convergence?: ConvergenceProgress;
 }
 
 const askMs = 5_000;
@@ -58,7 +62,13 @@ export async function readStatus(cluster: RunningCluster, context: RunContext): 
       };
     }),
   );
-  return { cluster: spec.metadata.name, substrate: substrate.name, sealed: substrate.sealed, nodes };
+  return {
+    cluster: spec.metadata.name,
+    substrate: substrate.name,
+    sealed: substrate.sealed,
+    nodes,
+    convergence: observer.convergence(),
+  };
 }
 
 /** The status for people: one table. */
@@ -90,6 +100,7 @@ export function statusText(
     paint.bold(line(header)),
     ...rows.map(line),
     ...notes,
+    ...(status.convergence === undefined ? [] : [convergenceText(status.convergence)]),
   ].join("\n");
 }
 

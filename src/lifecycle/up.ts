@@ -1,10 +1,14 @@
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import type { Emit, EventBody } from "../../shared/events.ts";
+import { transitHub } from "../../shared/render/peers.ts";
 import { openFoundry } from "../assemble/foundry.ts";
 import { runGates } from "../converge/acceptance.ts";
+import { convergenceHub } from "../converge/hub.ts";
 import { observe, waitForPhase } from "../converge/observe.ts";
 import { writeReport, type Report } from "../converge/report.ts";
+import { convergenceError } from "../converge/text.ts";
+import { waitForConvergence } from "../converge/wait.ts";
 import { nowMs, stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
@@ -71,10 +75,26 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   const bootSeconds = boot();
   await inputs.connect(lab, context);
 
-  // 4. Gates and report.
+  // 4. Convergence: the hub does this by itself, with the nodes that have come.
+  const hub = inputs.layer.features.includes("ansible") ? transitHub(inputs.layer)?.name : undefined;
+  const converging = stopwatch();
+  const convergence = hub === undefined ? undefined : await waitForConvergence(hub, observer, substrate, lab, context);
+  const convergenceSeconds = converging();
+
+  // 5. Gates and report.
   const gating = stopwatch();
   const gates = await runGates(
-    { spec, layer: inputs.layer, rootHash: built.rootHash, sealedSubstrate: substrate.sealed, observer },
+    {
+      spec,
+      layer: inputs.layer,
+      rootHash: built.rootHash,
+      sealedSubstrate: substrate.sealed,
+      observer,
+      convergence:
+        hub === undefined
+          ? undefined
+          : { first: convergence, again: () => convergenceHub(inputs).converge({}, context) },
+    },
     context,
   );
   const report: Report = {
@@ -83,11 +103,21 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
     substrate: substrate.name,
     sealed: substrate.sealed,
     startedAt,
-    passed: lost.length === 0 && gates.length > 0 && gates.every((gate) => gate.passed),
+    passed:
+      lost.length === 0 &&
+      (convergence?.outcome ?? "passed") === "passed" &&
+      gates.length > 0 &&
+      gates.every((gate) => gate.passed),
     rootHash: built.rootHash,
     artifacts: built.artifacts,
     stages,
-    timings: { build: built.seconds, boot: bootSeconds, gates: gating(), total: total() },
+    timings: {
+      build: built.seconds,
+      boot: bootSeconds,
+      ...(convergence === undefined ? {} : { convergence: convergenceSeconds }),
+      gates: gating(),
+      total: total(),
+    },
     nodes: observer.nodes().map((node) => ({
       node: node.node,
       roles: spec.nodes.find((item) => item.name === node.node)?.roles ?? [],
@@ -95,10 +125,12 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
       reachedSeconds: node.reachedSeconds,
       problem: lost.find((item) => item.node === node.node)?.reason,
     })),
+    convergence,
     gates,
   };
   const reportFile = await writeReport(paths.state, report);
   if (lost.length > 0) throw nodesLost(lost, reportFile);
+  if (convergence !== undefined && convergence.outcome !== "passed") throw convergenceError(convergence, reportFile);
   if (!report.passed) {
     const names = gates.filter((gate) => !gate.passed).map((gate) => gate.gate);
     if (gates.length === 0) {

@@ -65,6 +65,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
         operators: written.trust.operators.map((operator, i) => ({ ...operator, slot: operator.slot ?? i + 1 })),
       },
       policy: written.policy,
+      convergence: written.convergence,
       acceptance: {
         ...written.acceptance,
         gates: written.acceptance.gates ?? possibleGates(written, chosen, nodes.length),

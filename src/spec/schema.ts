@@ -231,6 +231,17 @@ const policySchema = z
   })
   .describe("What is allowed.");
 
+const convergenceSchema = z
+  .strictObject({
+    nodeTimeoutSeconds: integer(
+      1,
+      86_400,
+      "How long the hub waits for each node at first boot; then it converges the others.",
+    ).default(300),
+    workloadTimeoutSeconds: integer(1, 86_400, "Time limit of each of your own playbooks.").default(1800),
+  })
+  .describe("Configuration of the running nodes by the hub, where `platform.features` has `ansible`.");
+
 const acceptanceSchema = z
   .strictObject({
     gates: z
@@ -284,6 +295,7 @@ export const specSchema = z
     targets: z.array(z.enum(targetNames)).min(1).default(["raw", "qcow2"]).describe("Formats that `build` writes."),
     trust: trustSchema.prefault({}),
     policy: policySchema.prefault({}),
+    convergence: convergenceSchema.prefault({}),
     acceptance: acceptanceSchema.prefault({}),
   })
   .describe("A kubedos cluster, version 1.");

@@ -25,7 +25,7 @@ export const featureNames = [
 ] as const;
 export type FeatureName = (typeof featureNames)[number];
 
-export const gateNames = ["fabric", "sealed", "firewall"] as const;
+export const gateNames = ["fabric", "sealed", "firewall", "convergence"] as const;
 export type GateName = (typeof gateNames)[number];
 
 export interface Spec {
@@ -92,6 +92,12 @@ export interface Spec {
     /** What `up` does with a machine of another artifact; `replace` is refused without `allowDestroy`. */
     onChange?: "refuse" | "replace";
     openings: { service: string; plane: string; protocol: "tcp" | "udp"; port: number; roles?: RoleName[] }[];
+  };
+  convergence: {
+    /** How long the hub waits for a node at first boot, seconds. */
+    nodeTimeoutSeconds: number;
+    /** Time limit of each of the user's playbooks, seconds. */
+    workloadTimeoutSeconds: number;
   };
   acceptance: {
     gates: GateName[];

@@ -50,6 +50,7 @@ export interface FakeAgents {
 /** Sees a cluster through its fake agents. */
 export function fakeObserver(layer: ClusterLayer, agents: FakeAgents): Observer {
   return {
+    convergence: () => undefined,
     nodes: () => layer.nodes.map(({ name }) => ({ node: name, phase: "fabric", reachedSeconds: {} })),
     poll: async () => undefined,
     async ask(node, request) {

@@ -16,14 +16,25 @@ export function checkVerb() {
   })
     .argument("[spec]", "spec file", defaultSpecFile)
     .action(async (file, _options, command) => {
-      await runVerb(command, async () => {
-        const { loadSpec } = await import("../../spec/load.ts");
+      await runVerb(command, async (context) => {
+        const [{ loadSpec }, { readPlaybooks }] = await Promise.all([
+          import("../../spec/load.ts"),
+          import("../../lifecycle/content.ts"),
+        ]);
         const spec = await loadSpec(file);
+        const playbooks = await readPlaybooks(file, spec, context);
         const { name } = spec.metadata;
         const planes = spec.planes.map((plane) => plane.name);
         return {
-          data: { spec: file, cluster: name, nodes: spec.nodes.length, planes, features: spec.platform.features },
-          text: `${file}: cluster ${name} is fine: ${count(spec.nodes.length, "node")}, ${count(planes.length, "plane")}, substrate ${spec.substrate.name}`,
+          data: {
+            spec: file,
+            cluster: name,
+            nodes: spec.nodes.length,
+            planes,
+            features: spec.platform.features,
+            playbooks: playbooks.length,
+          },
+          text: `${file}: cluster ${name} is fine: ${count(spec.nodes.length, "node")}, ${count(planes.length, "plane")}, substrate ${spec.substrate.name}${playbooks.length === 0 ? "" : `, ${count(playbooks.length, "file")} of playbooks`}`,
         };
       });
     });

@@ -72,7 +72,8 @@ export function lockVerb() {
           };
         }
         const diff = diffing.diffLocks(old, lock);
-        const same = diffing.isSameLock(diff);
+        // The same packages may be asked for by other names: the lock says what was asked.
+        const same = diffing.isSameLock(diff) && lockMatches(old, request).matches;
         if (!same && !dryRun) await writeLock(path, lock);
         return {
           data: { ...summary(path, lock, same ? "kept" : dryRun ? "not written" : "written"), diff },

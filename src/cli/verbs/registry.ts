@@ -3,10 +3,12 @@ import { buildVerb } from "./build.ts";
 import { checkVerb } from "./check.ts";
 import { completionVerb } from "./completion.ts";
 import { consoleVerb } from "./console.ts";
+import { convergeVerb } from "./converge.ts";
 import { doctorVerb } from "./doctor.ts";
 import { downVerb } from "./down.ts";
 import { initVerb } from "./init.ts";
 import { lockVerb } from "./lock.ts";
+import { logsVerb } from "./logs.ts";
 import { planVerb } from "./plan.ts";
 import { schemaVerb } from "./schema.ts";
 import { sshVerb } from "./ssh.ts";
@@ -26,6 +28,8 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   verifyVerb,
   upVerb,
   statusVerb,
+  convergeVerb,
+  logsVerb,
   sshVerb,
   consoleVerb,
   downVerb,

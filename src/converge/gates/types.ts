@@ -1,6 +1,7 @@
 import type { ClusterLayer } from "../../../shared/cluster-layer.ts";
 import type { Spec } from "../../spec/types.ts";
 import type { Observer } from "../observe.ts";
+import type { ConvergenceProgress } from "../progress.ts";
 
 /** What a gate works with. */
 export interface GateContext {
@@ -10,6 +11,12 @@ export interface GateContext {
   rootHash: string;
   sealedSubstrate: boolean;
   observer: Observer;
+  /** Absent: the platform has none. */
+  convergence?: {
+    /** The hub's run from first boot; absent: it has not ended. */
+    first: ConvergenceProgress | undefined;
+    again(): Promise<ConvergenceProgress>;
+  };
 }
 
 /** One thing that was checked. */

@@ -14,7 +14,7 @@ export const feature = {
   name: "ansible",
   summary: "Ansible: the hub converges the nodes along a graph of stages, the user's playbooks last",
   needs: featureNeeds.ansible,
-  packages: () => ["ansible-core", "openssh-client", "python3-apt", "sudo"],
+  packages: () => ["ansible-core", "openssh-client", "sudo"],
   files: (_spec, assets) => [
     textFile("/usr/lib/kubedos/converge.cjs", assets("dist/converge.cjs")),
     unitFile(assets, "kubedos-converge.service"),
@@ -31,7 +31,7 @@ export const feature = {
   sysctls: {},
   modules: [],
   openings: [],
-  gates: [],
+  gates: ["convergence"],
   default: false,
 } satisfies Feature;
 
@@ -41,6 +41,7 @@ const sysusers = `u ${automationLogin} 901 "kubedos automation" ${automationPath
 // tmpfiles.d(5): f^ writes a credential, and nothing on a node that has none.
 const tmpfiles = [
   `d ${automationPaths.home} 0700 ${automationLogin} ${automationLogin} -`,
+  `d ${automationPaths.home}/cp 0700 ${automationLogin} ${automationLogin} -`,
   `f^ ${automationPaths.home}/id_ed25519 0600 ${automationLogin} ${automationLogin} - ${seedCredentials.automationKey}`,
   `d ${automationPaths.hubContent} 0755 root root -`,
   "",

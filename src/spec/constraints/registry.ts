@@ -1,7 +1,13 @@
 import { hubExists, meshSize, nodeCount, oddQuorum, oneRoleField, planePurposes } from "./cluster.ts";
 import { uniqueItems, uniqueNodes } from "./duplicates.ts";
-import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } from "./features.ts";
 import { pythonRequests } from "./inputs.ts";
+import {
+  convergenceGateNeedsAnsible,
+  explicitDestroy,
+  featureClosure,
+  featurePlanes,
+  possibleGatesOnly,
+} from "./features.ts";
 import { interfaceNames, labels } from "./names.ts";
 import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
@@ -30,6 +36,7 @@ export const constraints: readonly Constraint[] = [
   featureClosure,
   featurePlanes,
   possibleGatesOnly,
+  convergenceGateNeedsAnsible,
   explicitDestroy,
   planePorts,
   openings,

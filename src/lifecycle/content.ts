@@ -1,0 +1,90 @@
+import { lstat, readdir, readFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { checkPlaybooks } from "../converge/playbooks.ts";
+import type { RunContext } from "../host/context.ts";
+import type { Spec } from "../spec/types.ts";
+
+/** A file of the user's that goes into the cluster layer. */
+export interface ContentFile {
+  /** Relative to the layer, e.g. `ansible/site.yml`. */
+  path: string;
+  /** 0o755 for what is executable, else 0o644. */
+  mode: number;
+  content: Uint8Array;
+  /** Where it was read. */
+  source: string;
+}
+
+/** The layer is in the boot image and in every node's memory. */
+const mostBytes = 2 * 1024 * 1024;
+const mostFiles = 2_000;
+
+/**
+ * The files of a folder beside the spec (`ansible`), in code-unit order. Empty where there is no such folder. Hidden files
+ * are left out; owner, times and all of the mode but "executable" do not count.
+ *
+ * @throws KubedosError (code `spec`) for a link, a device, or more than the layer may hold
+ */
+export async function readContent(specFile: string, folder: string): Promise<ContentFile[]> {
+  const top = join(dirname(specFile), folder);
+  const root = await lstat(top).catch(() => undefined);
+  if (root === undefined) return [];
+  const files: ContentFile[] = [];
+  let bytes = 0;
+  async function walk(directory: string): Promise<void> {
+    for (const name of (await readdir(directory)).toSorted()) {
+      if (name.startsWith(".")) continue;
+      const source = join(directory, name);
+      const status = await lstat(source);
+      if (status.isDirectory()) await walk(source);
+      else if (!status.isFile()) {
+        throw new KubedosError("spec", `${source} is neither a file nor a folder`, {
+          hint: `put the file itself into ${folder}/: links and devices do not go into the cluster layer`,
+          at: { file: source },
+        });
+      } else {
+        bytes += status.size;
+        if (bytes > mostBytes || files.length >= mostFiles) throw tooMuch(top, folder);
+        const path = `${folder}/${relative(top, source)}`;
+        const mode = (status.mode & 0o111) === 0 ? 0o644 : 0o755;
+        files.push({ path, mode, content: await readFile(source), source });
+      }
+    }
+  }
+  if (!root.isDirectory()) throw new KubedosError("spec", `${top} is not a folder`, { at: { file: top } });
+  await walk(top);
+  return files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/**
+ * The user's playbooks, `ansible/` beside the spec, checked as far as their text shows.
+ *
+ * @throws KubedosError (code `spec`) with all problems
+ */
+export async function readPlaybooks(
+  specFile: string,
+  spec: Spec,
+  context: Pick<RunContext, "emit">,
+): Promise<ContentFile[]> {
+  const folder = "ansible";
+  const files = await readContent(specFile, folder);
+  if (files.length === 0) return [];
+  if (!spec.platform.features.includes("ansible")) {
+    const message = `${join(dirname(specFile), folder)} is not used: the platform has no feature ansible`;
+    context.emit({ type: "log", level: "warn", message, hint: "add `ansible` to platform.features" });
+    return [];
+  }
+  const relativeFiles = files.map((file) => ({ ...file, path: file.path.slice(folder.length + 1) }));
+  const problems = checkPlaybooks(relativeFiles);
+  if (problems.length === 0) return files;
+  const count = problems.length === 1 ? "one problem" : `${problems.length} problems`;
+  throw new KubedosError("spec", `${folder}/: ${count}`, { problems });
+}
+
+function tooMuch(top: string, folder: string): KubedosError {
+  return new KubedosError("spec", `${top} holds more than ${mostBytes / 1024 / 1024} MiB or ${mostFiles} files`, {
+    hint: `every node keeps the cluster layer in memory: leave large files out of ${folder}/ and put them into the image with \`platform.files\`, or on the hub in /srv/${folder}`,
+    at: { file: top },
+  });
+}
