@@ -75,11 +75,9 @@ function siteProblems(site: PlaybookFile, files: readonly PlaybookFile[]): Probl
       at: { file: site.source, line: place?.line, col: place?.col },
     };
   }
-  if (!isSeq(root))
-    return [problem(root as Node | null, "a playbook is a list of plays", "begin each play with `- hosts: all`")];
+  if (!isSeq(root)) return [problem(root, "a playbook is a list of plays", "begin each play with `- hosts: all`")];
   return root.items.flatMap((item): Problem[] => {
-    if (!isMap(item))
-      return [problem(item as Node, "a play is a map", "write `- hosts: all` with `tasks:` or `roles:` below")];
+    if (!isMap(item)) return [problem(item, "a play is a map", "write `- hosts: all` with `tasks:` or `roles:` below")];
     return playProblems(item, files, problem);
   });
 }

@@ -1,5 +1,8 @@
 import { Option } from "@commander-js/extra-typings";
 import { stageNames } from "../../../shared/convergence.ts";
+import type { ConvergenceHub } from "../../converge/hub.ts";
+import type { ConvergenceProgress } from "../../converge/progress.ts";
+import type { RunContext } from "../../host/context.ts";
 import { defaultSpecFile } from "../options.ts";
 import { runVerb, verb } from "../verb.ts";
 
@@ -43,11 +46,8 @@ export function convergeVerb() {
     });
 }
 
-type Hub = import("../../converge/hub.ts").ConvergenceHub;
-type Progress = import("../../converge/progress.ts").ConvergenceProgress;
-
 /** Ansible's own output of the stages in which something would change. */
-function checkOutput(hub: Hub, progress: Progress, context: Parameters<Hub["log"]>[1]): Promise<string[]> {
+function checkOutput(hub: ConvergenceHub, progress: ConvergenceProgress, context: RunContext): Promise<string[]> {
   const changing = progress.stages.filter(({ changed }) => changed > 0);
   return Promise.all(changing.map(({ stage }) => hub.log(stage, context)));
 }
