@@ -73,7 +73,7 @@ export function lockVerb() {
         }
         const diff = diffing.diffLocks(old, lock);
         // The same packages may be asked for by other names: the lock says what was asked.
-        const same = diffing.isSameLock(diff) && lockMatches(old, request).matches;
+        const same = diffing.isSameLock(diff) && lockMismatches(old, request).length === 0;
         if (!same && !dryRun) await writeLock(path, lock);
         return {
           data: { ...summary(path, lock, same ? "kept" : dryRun ? "not written" : "written"), diff },
