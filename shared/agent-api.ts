@@ -23,6 +23,10 @@ export type AgentRequest =
   | { id: string; command: "listening" }
   /** Try TCP connections and UDP datagrams to these endpoints. Answer: `ScanResult[]`. */
   | { id: string; command: "scan"; targets: ScanTarget[]; timeoutMs: number }
+  /** Drop every packet of a plane on this node for so long. Answer: an empty object. */
+  | { id: string; command: "isolate"; plane: string; seconds: number }
+  /** Try one target every `everyMs` for `durationMs`. Answer: `Outage`. */
+  | { id: string; command: "outage"; target: ScanTarget; durationMs: number; everyMs: number }
   | { id: string; command: "poweroff" };
 
 export interface FabricProbe {
@@ -55,6 +59,15 @@ export interface ScanTarget {
  */
 export interface ScanResult extends ScanTarget {
   outcome: "open" | "refused" | "silent";
+}
+
+/** How long a target was away while it was tried. */
+export interface Outage {
+  attempts: number;
+  failures: number;
+  /** From the last answer before to the first answer after, milliseconds. */
+  longestMs: number;
+  answersAtEnd: boolean;
 }
 
 export interface AgentStatus {

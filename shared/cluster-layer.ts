@@ -60,6 +60,15 @@ export interface LayerOpening {
   from?: ("nodes" | "hub" | "operators")[];
 }
 
+/** The virtual address that the nodes of role `edge` share, and what they pass on. */
+export interface LayerEdge {
+  /** Interface name of the plane whose network holds the address. */
+  plane: string;
+  vip: string;
+  /** TCP services; `targetRole` are the nodes that serve them, at `targetPort` of their address on the same plane. */
+  services: { name: string; port: number; targetRole: string; targetPort: number }[];
+}
+
 export interface ClusterLayer {
   format: typeof layerFormat;
   cluster: string;
@@ -83,4 +92,5 @@ export interface ClusterLayer {
   sysctls: Record<string, string>;
   /** Certificates of the cluster's authorities. */
   pki?: LayerPki;
+  edge?: LayerEdge;
 }

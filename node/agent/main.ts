@@ -33,6 +33,8 @@ async function main(args: readonly string[]): Promise<void> {
     process.exit(2);
   }
   const paths = nodePaths(root);
+  // What is rendered is for other services to read; secrets have a mode of their own.
+  process.umask(0o022);
   const log = openEventLog(paths);
   const identity = await configure(command, paths, log);
   if (command === "render") {

@@ -18,6 +18,19 @@ const request = fc.oneof(
     targets: fc.array(target, { maxLength: 20 }),
     timeoutMs: fc.integer({ min: 1, max: 60_000 }),
   }),
+  fc.record({
+    id,
+    command: fc.constant("isolate" as const),
+    plane: fc.stringMatching(/^[a-z][a-z0-9-]{0,14}$/),
+    seconds: fc.integer({ min: 1, max: 900 }),
+  }),
+  fc.record({
+    id,
+    command: fc.constant("outage" as const),
+    target,
+    durationMs: fc.integer({ min: 1, max: 60_000 }),
+    everyMs: fc.integer({ min: 10, max: 10_000 }),
+  }),
 );
 
 test("every well-formed request comes out as it went in", () => {
@@ -56,6 +69,9 @@ test.each([
   ["[1]", "", /not an object/],
   [`{"command":"facts"}`, "", /id must be/],
   [`{"id":"a","command":"rm"}`, "a", /unknown command/],
+  [`{"id":"a","command":"isolate","plane":"wg1\\n","seconds":9}`, "a", /plane must be a name/],
+  [`{"id":"a","command":"isolate","plane":"wg1","seconds":86400}`, "a", /seconds must be/],
+  [`{"id":"a","command":"outage","target":{"protocol":"tcp"},"durationMs":1,"everyMs":10}`, "a", /target must have/],
   [`{"id":"a","command":"fabric","count":0}`, "a", /count/],
   [
     `{"id":"a","command":"scan","timeoutMs":1,"targets":[{"protocol":"tcp","address":"example.org","port":1}]}`,

@@ -6,6 +6,7 @@ const longestId = 200;
 const mostTargets = 20_000;
 const longestTimeoutMs = 60_000;
 const mostPings = 100;
+const longestCutSeconds = 900;
 
 /** One line of the control port as a request. Never throws: whatever is wrong comes back as `error`. */
 export function parseRequest(line: string): ParsedRequest {
@@ -32,8 +33,19 @@ export function parseRequest(line: string): ParsedRequest {
     }
     case "scan":
       return parseScan(id, value);
+    case "isolate": {
+      const { plane, seconds } = value;
+      if (typeof plane !== "string" || !/^[a-z][a-z0-9-]{0,14}$/.test(plane))
+        return refused(id, "plane must be a name");
+      if (!isWhole(seconds, 1, longestCutSeconds)) {
+        return refused(id, `seconds must be a whole number from 1 to ${longestCutSeconds}`);
+      }
+      return { ok: true, request: { id, command: "isolate", plane, seconds } };
+    }
+    case "outage":
+      return parseOutage(id, value);
     default:
-      return refused(id, "unknown command; there are facts, fabric, listening, scan, poweroff");
+      return refused(id, "unknown command; there are facts, fabric, listening, scan, isolate, outage, poweroff");
   }
 }
 
@@ -49,6 +61,17 @@ function parseScan(id: string, value: Record<string, unknown>): ParsedRequest {
   if (wrong >= 0) return refused(id, `targets[${wrong}] must have protocol tcp or udp, an IPv4 address and a port`);
   const checked = (targets as ScanTarget[]).map(({ protocol, address, port }) => ({ protocol, address, port }));
   return { ok: true, request: { id, command: "scan", timeoutMs, targets: checked } };
+}
+
+function parseOutage(id: string, value: Record<string, unknown>): ParsedRequest {
+  const { target, durationMs, everyMs } = value;
+  if (!isTarget(target)) return refused(id, "target must have protocol tcp or udp, an IPv4 address and a port");
+  if (!isWhole(durationMs, 1, longestTimeoutMs)) {
+    return refused(id, `durationMs must be a whole number from 1 to ${longestTimeoutMs}`);
+  }
+  if (!isWhole(everyMs, 10, 10_000)) return refused(id, "everyMs must be a whole number from 10 to 10000");
+  const { protocol, address, port } = target;
+  return { ok: true, request: { id, command: "outage", target: { protocol, address, port }, durationMs, everyMs } };
 }
 
 function isTarget(value: unknown): value is ScanTarget {

@@ -9,12 +9,16 @@ import { pairsOf, ping, probeFabric } from "./fabric.ts";
 import { nodeFacts, uptimeSeconds } from "./facts.ts";
 import { serveStatus } from "./http.ts";
 import type { Identity } from "./identity.ts";
+import { isolate } from "./isolate.ts";
 import { listeningSockets } from "./listening.ts";
+import { keepMetrics } from "./metrics.ts";
+import { measureOutage } from "./outage.ts";
 import type { NodePaths } from "./paths.ts";
 import { missingPlanes } from "./planes.ts";
 import { parseRequest } from "./request.ts";
 import { scan } from "./scan.ts";
 import { messageOf, sleep } from "./text.ts";
+import { followVip } from "./vip.ts";
 
 const firstPollMs = 200;
 const slowestPollMs = 2_000;
@@ -50,11 +54,13 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   }
   await waitForPlanes(identity, log);
   enter("planes");
+  void keepServing("the virtual address is not followed", () => followVip(identity, log), log);
+  void keepMetrics(paths, identity, log);
   await waitForFabric(identity, log);
   enter("fabric");
   await reportFacts();
   const control = controlPlane(layer);
-  void keepServing(() => serveStatus(planeAddress(control, node), status), log);
+  void keepServing("the status is not served", () => serveStatus(planeAddress(control, node), status), log);
   for (;;) {
     await sleep(factsEveryMs);
     await reportFacts();
@@ -94,6 +100,15 @@ async function answer(paths: NodePaths, identity: Identity, request: AgentReques
       return listeningSockets();
     case "scan":
       return scan(request.targets, request.timeoutMs);
+    case "isolate": {
+      if (!identity.layer.planes.some((plane) => plane.name === request.plane)) {
+        throw new Error(`there is no plane ${request.plane}`);
+      }
+      await isolate(request.plane, request.seconds);
+      return {};
+    }
+    case "outage":
+      return measureOutage(request.target, request.durationMs, request.everyMs);
     case "poweroff": {
       const { status, stderr } = await exec("systemctl", ["poweroff", "--no-block"]);
       if (status !== 0) throw new Error(stderr.trim());
@@ -146,13 +161,13 @@ function pacer(log: EventLog): (what: () => string) => Promise<void> {
 }
 
 /** Tries to serve until it works, and says once why it does not. */
-async function keepServing(serve: () => Promise<void>, log: EventLog): Promise<void> {
+async function keepServing(what: string, serve: () => Promise<void>, log: EventLog): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await serve();
     } catch (error) {
       if (attempt === 1) {
-        log.emit({ type: "log", level: "warn", message: `the status is not served: ${messageOf(error)}` });
+        log.emit({ type: "log", level: "warn", message: `${what}: ${messageOf(error)}` });
       }
       await sleep(5_000);
     }

@@ -1,8 +1,9 @@
 import type { ClusterLayer, LayerNode, LayerPlane } from "../../shared/cluster-layer.ts";
 import { controlPlane, isHub, planeAddress } from "../../shared/render/peers.ts";
 import type { RenderedFile } from "../../shared/render/render.ts";
+import { servicePaths, servicePorts } from "../../shared/services.ts";
+import { edgeFiles, etcdFiles, journalFiles, observabilityFiles, roleFiles } from "./service-config.ts";
 
-const nodeExporterPort = 9100;
 const mostTimeServers = 5;
 
 /** Configuration of the services of this image that listen on, or talk over, one plane. Pure. */
@@ -17,6 +18,14 @@ export function renderServices(layer: ClusterLayer, node: LayerNode): RenderedFi
   if (layer.features.includes("node-metrics")) {
     add("/run/kubedos/node-exporter.env", nodeExporter(observability, node));
   }
+  const more = [
+    ...roleFiles(node),
+    ...etcdFiles(layer, node),
+    ...edgeFiles(layer, node),
+    ...observabilityFiles(layer, node),
+    ...journalFiles(layer, node),
+  ];
+  for (const { path, content } of more) add(path, content);
   return files;
 }
 
@@ -37,10 +46,11 @@ function chrony(layer: ClusterLayer, node: LayerNode): string {
 /** Environment file of Debian's prometheus-node-exporter.service. Only collectors that say something in a node. */
 function nodeExporter(plane: LayerPlane, node: LayerNode): string {
   const collectors = ["conntrack", "cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev", "pressure"];
-  const more = ["stat", "time", "timex", "uname", "vmstat"];
+  const more = ["stat", "textfile", "time", "timex", "uname", "vmstat"];
   const flags = [
-    `--web.listen-address=${planeAddress(plane, node)}:${nodeExporterPort}`,
+    `--web.listen-address=${planeAddress(plane, node)}:${servicePorts.nodeExporter}`,
     "--collector.disable-defaults",
+    `--collector.textfile.directory=${servicePaths.metrics}`,
     ...[...collectors, ...more].map((name) => `--collector.${name}`),
   ];
   return `ARGS="${flags.join(" ")}"\n`;

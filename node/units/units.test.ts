@@ -21,6 +21,9 @@ beforeAll(() => {
     "/usr/bin/node",
     "/usr/sbin/nft",
     "/usr/sbin/dmsetup",
+    "/usr/sbin/haproxy",
+    "/usr/sbin/sysctl",
+    "/usr/lib/systemd/systemd-journal-remote",
     "/usr/lib/systemd/systemd-sysctl",
     "/usr/bin/sh",
   ]) {
@@ -46,11 +49,13 @@ test.each(own)("systemd understands %s", (name) => {
   expect(complaints).toEqual([]);
 });
 
-// The agent stays above 3.0 because it reads other users' sockets, asks WireGuard and pings; see docs/agent.md.
 test.each([
-  ["kubedos-agent.service", 34],
+  ["kubedos-agent.service", 30],
   ["kubedos-converge.service", 30],
   ["kubedos-firewall.service", 30],
+  ["kubedos-journal-remote.service", 30],
+  ["kubedos-journal-tls.service", 30],
+  ["kubedos-modules-lock.service", 30],
   ["kubedos-sysctl.service", 30],
   ["kubedos-verity.service", 30],
   ["kubedos-wireguard@wg1.service", 30],
@@ -69,5 +74,7 @@ test("no unit of ours takes a private key on its command line or keeps more cred
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.pki.*",
     "ImportCredential=network.wireguard.private.%i",
+    "LoadCredential=telemetry.pem.key:/run/kubedos/pki/telemetry.key",
+    "LoadCredential=telemetry.pem:/run/kubedos/pki/telemetry.crt",
   ]);
 });

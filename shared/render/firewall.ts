@@ -103,17 +103,29 @@ function underlayChain(layer: ClusterLayer, node: LayerNode): string[] {
 }
 
 function planeChain(layer: ClusterLayer, plane: LayerPlane, node: LayerNode): string[] {
+  const edge = layer.edge?.plane === plane.name ? layer.edge : undefined;
+  const holder = edge !== undefined && node.roles.includes("edge");
+  const own = planeAddress(plane, node);
   return chain(chainName(plane, "in"), [
     // The other half of "policy between planes": one plane's packets do not reach another plane's address.
     `ip saddr != ${plane.cidr} counter drop`,
-    `ip daddr != ${planeAddress(plane, node)} counter drop`,
+    `ip daddr != ${holder ? `{ ${own}, ${edge.vip} }` : own} counter drop`,
     "ct state established,related accept",
     ...icmp(1000),
     ...openingRules(layer, plane.name, node),
+    ...(holder ? vrrp(layer, plane, node) : []),
     ...logged(plane.name),
     "meta l4proto tcp counter reject with tcp reset",
     "counter reject with icmpx type port-unreachable",
   ]);
+}
+
+/** VRRP (RFC 5798), between the nodes that share the virtual address. */
+function vrrp(layer: ClusterLayer, plane: LayerPlane, node: LayerNode): string[] {
+  const others = layer.nodes.filter((other) => other.roles.includes("edge") && other.name !== node.name);
+  if (others.length === 0) return [];
+  const addresses = others.map((other) => planeAddress(plane, other)).join(", ");
+  return [`ip saddr { ${addresses} } ip protocol vrrp counter accept`];
 }
 
 /** Echo requests at a bounded rate; errors belong to connections and are "related". */

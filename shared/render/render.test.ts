@@ -42,6 +42,21 @@ test("the files of a spoke with wireguard-go, a hub topology, DHCP and a named u
   expect(files.map(({ path, content }) => `==> ${path}\n${content}`).join("\n")).toMatchSnapshot();
 });
 
+test("the virtual address is let in on edge nodes, on its plane, and VRRP from the other edge nodes only", () => {
+  const layer: ClusterLayer = {
+    ...exampleLayer({ nodes: 4, roles: ["edge", "edge", "worker"] }),
+    edge: { plane: "wg3", vip: "10.103.0.200", services: [] },
+  };
+  const rules = (node: string) => nftLoads(rendered(layer, node).get(renderedPaths.nftables)!);
+  const holder = rules("edge-1");
+  expect(holder).toContain("ip daddr != { 10.103.0.2, 10.103.0.200 } counter");
+  expect(holder).toContain("ip daddr != 10.102.0.2 counter");
+  expect(holder).toMatch(/ip saddr 10\.103\.0\.3 ip protocol (vrrp|112) counter/);
+  const other = rules("worker-3");
+  expect(other).toContain("ip daddr != 10.103.0.4 counter");
+  expect(other).not.toMatch(/10\.103\.0\.200|vrrp|protocol 112/);
+});
+
 test("a node that the layer does not know", () => {
   expect(() => renderNode(exampleLayer(), "stranger", kernel)).toThrow(/"stranger" is not in the cluster layer/);
 });

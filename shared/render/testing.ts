@@ -8,6 +8,8 @@ export interface ExampleOptions {
   operators?: number;
   mode?: "static" | "dhcp";
   openings?: LayerOpening[];
+  /** Roles of the nodes after the hubs, in order; the others are workers. */
+  roles?: string[];
 }
 
 /** A cluster layer for tests, with keys that have the right shape and belong to nobody. */
@@ -29,9 +31,9 @@ export function exampleLayer(options: ExampleOptions = {}): ClusterLayer {
     underlay: { mode, cidr: "10.100.0.0/16", gateway: "10.100.0.1", dns: ["10.100.0.1"], mtu: 1500 },
     planes,
     nodes: Array.from({ length: nodes }, (_, i) => ({
-      name: i < hubs ? `hub-${i + 1}` : `worker-${i + 1 - hubs}`,
+      name: i < hubs ? `hub-${i + 1}` : `${options.roles?.[i - hubs] ?? "worker"}-${i + 1 - hubs}`,
       index: i + 1,
-      roles: [i < hubs ? "hub" : "worker"],
+      roles: [i < hubs ? "hub" : (options.roles?.[i - hubs] ?? "worker")],
       underlay: `10.100.${(i + 11) >> 8}.${(i + 11) & 255}`,
       generation: 1,
       keys: planes.map((_plane, p) => fakeKey(1 + i * planes.length + p)),

@@ -21,12 +21,16 @@ async function gate(
   const agents = healthyAgents(layer, rootHash);
   const observer = fakeObserver(layer, { ...agents, ...change(agents) });
   const [result] = await runGates(
-    { spec, layer, rootHash, sealedSubstrate, observer },
+    { spec, layer, rootHash, sealedSubstrate, observer, shell: noShell, signal },
     { emit: (event) => void events.push(event), signal, offline: true },
   );
   const { passed, checks } = result!;
   const failures = checks.filter(({ ok }) => !ok).map(({ what, evidence }) => `${what}: ${evidence}`);
   return { passed, checks, failures, event: events[0] };
+}
+
+function noShell(): never {
+  throw new Error("these gates use no shell");
 }
 
 function throwing(): never {

@@ -5,6 +5,13 @@ import { convergenceGate } from "./gates/convergence.ts";
 import { fabricGate } from "./gates/fabric.ts";
 import { firewallGate } from "./gates/firewall.ts";
 import { sealedGate } from "./gates/sealed.ts";
+import { containerdGate } from "./gates/containerd.ts";
+import { etcdGate } from "./gates/etcd.ts";
+import { isolationGate } from "./gates/isolation.ts";
+import { logsGate } from "./gates/logs.ts";
+import { securityGate } from "./gates/security.ts";
+import { targetsGate } from "./gates/targets.ts";
+import { vipGate } from "./gates/vip.ts";
 import type { Gate, GateCheck, GateContext } from "./gates/types.ts";
 
 /** All gates by name. */
@@ -13,6 +20,13 @@ export const gates = {
   sealed: sealedGate,
   firewall: firewallGate,
   convergence: convergenceGate,
+  isolation: isolationGate,
+  security: securityGate,
+  etcd: etcdGate,
+  containerd: containerdGate,
+  vip: vipGate,
+  targets: targetsGate,
+  logs: logsGate,
 } satisfies Record<Spec["acceptance"]["gates"][number], Gate>;
 
 export interface GateResult {

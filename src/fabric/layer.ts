@@ -1,7 +1,14 @@
-import { layerFormat, type ClusterLayer, type LayerNode, type LayerOpening } from "../../shared/cluster-layer.ts";
+import {
+  layerFormat,
+  type ClusterLayer,
+  type LayerEdge,
+  type LayerNode,
+  type LayerOpening,
+} from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import type { LayerPki } from "../../shared/pki.ts";
 import type { FeatureOpening } from "../features/types.ts";
+import { planeOfAddress } from "../spec/ipv4.ts";
 import type { Spec } from "../spec/types.ts";
 import { deriveAutomation, deriveSsh, deriveWireguard } from "../vault/derive.ts";
 import { sshPublicKey } from "../vault/openssh.ts";
@@ -49,6 +56,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     features: [...spec.platform.features].toSorted(),
     sysctls: { ...parts.sysctls },
     ...(parts.pki !== undefined && { pki: parts.pki }),
+    ...(spec.platform.edge !== undefined && { edge: layerEdge(spec, spec.platform.edge) }),
   };
 }
 
@@ -76,6 +84,16 @@ function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number]): Layer
     ...(drivesNodes(spec, node)
       ? { automationKey: sshPublicKey(deriveAutomation(vault.foundrySecret, owner).publicKey) }
       : {}),
+  };
+}
+
+function layerEdge(spec: Spec, edge: NonNullable<Spec["platform"]["edge"]>): LayerEdge {
+  const plane = planeOfAddress(spec.planes, edge.vip);
+  if (plane === undefined) throw new KubedosError("spec", `the virtual address ${edge.vip} is on no plane`);
+  return {
+    plane: plane.name,
+    vip: edge.vip,
+    services: edge.services.map(({ name, port, role, targetPort }) => ({ name, port, targetRole: role, targetPort })),
   };
 }
 

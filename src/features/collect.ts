@@ -53,7 +53,7 @@ export function outlinePlatform(spec: Spec): PlatformOutline {
     mask,
     sysctls,
     modules: sortedUnique(chosen.flatMap((feature) => [...feature.modules])),
-    openings: sortOpenings(chosen.flatMap((feature) => [...feature.openings])),
+    openings: sortOpenings(chosen.flatMap((feature) => [...feature.openings, ...(feature.specOpenings?.(spec) ?? [])])),
     gates: sortedUnique(chosen.flatMap((feature) => [...feature.gates])),
   };
 }

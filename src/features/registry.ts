@@ -8,6 +8,12 @@ import { feature as nodeMetrics } from "./node-metrics/index.ts";
 import { feature as planes } from "./planes/index.ts";
 import { feature as ssh } from "./ssh/index.ts";
 import { feature as time } from "./time/index.ts";
+import { feature as containerd } from "./containerd/index.ts";
+import { feature as edge } from "./edge/index.ts";
+import { feature as etcd } from "./etcd/index.ts";
+import { feature as journal } from "./journal/index.ts";
+import { feature as observability } from "./observability/index.ts";
+import { feature as security } from "./security/index.ts";
 import type { Feature } from "./types.ts";
 
 /** Every feature by its name in the spec. */
@@ -21,4 +27,10 @@ export const features = {
   agent,
   "node-metrics": nodeMetrics,
   ansible,
+  etcd,
+  containerd,
+  edge,
+  observability,
+  journal,
+  security,
 } satisfies Record<FeatureName, Feature>;

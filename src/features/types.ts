@@ -48,6 +48,8 @@ export interface Feature {
   /** Kernel modules loaded at boot (modules-load.d). */
   modules: readonly string[];
   openings: readonly FeatureOpening[];
+  /** Openings that depend on the spec. */
+  specOpenings?(spec: Spec): FeatureOpening[];
   /** Gates that prove the feature works: the default of `acceptance.gates`. */
   gates: readonly GateName[];
   /** False: only where the spec lists it. Default: every spec whose planes can carry it has it. */

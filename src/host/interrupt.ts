@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { KubedosError } from "../../shared/error.ts";
 import { killRunning } from "./run.ts";
 
@@ -18,6 +19,8 @@ const watched = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
  */
 export function watchInterrupts(onFirst: () => void): InterruptScope {
   const controller = new AbortController();
+  // Every running command listens to it, and there may be many.
+  setMaxListeners(0, controller.signal);
   const onSignal = (name: NodeJS.Signals) => {
     if (controller.signal.aborted) {
       killRunning();

@@ -5,6 +5,7 @@ import type { RunContext } from "../host/context.ts";
 import { connectOperator } from "../substrates/operator.ts";
 import { substrates } from "../substrates/registry.ts";
 import { issueTime } from "./issued.ts";
+import { operatorShell } from "./shell.ts";
 import type { Project } from "./project.ts";
 import { up, type UpResult } from "./up.ts";
 
@@ -22,6 +23,7 @@ export function upProject(project: Project, context: RunContext): Promise<UpResu
         const issuedAt = await issueTime(paths, spec, { node });
         return buildSeed(spec, vault, node, await nodeCertificates(spec, vault, authorities, node, issuedAt));
       },
+      shell: (node, command, options) => operatorShell(project, node, command, options, context),
       connect: async () => {
         const [operator] = layer.operators;
         if (operator === undefined) return;

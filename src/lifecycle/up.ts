@@ -3,6 +3,7 @@ import { KubedosError } from "../../shared/error.ts";
 import type { Emit, EventBody } from "../../shared/events.ts";
 import { transitHub } from "../../shared/render/peers.ts";
 import { openFoundry } from "../assemble/foundry.ts";
+import type { Shell } from "../converge/gates/types.ts";
 import { runGates } from "../converge/acceptance.ts";
 import { convergenceHub } from "../converge/hub.ts";
 import { observe, waitForPhase } from "../converge/observe.ts";
@@ -31,6 +32,8 @@ export interface UpInputs {
   seed(node: string): NodeSeed | Promise<NodeSeed>;
   /** Brings up the operator's own peer on the control plane. */
   connect(lab: Lab, context: RunContext): Promise<void>;
+  /** Runs a command on a node as the operator. */
+  shell: Shell;
 }
 
 export interface UpResult {
@@ -94,6 +97,8 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
         hub === undefined
           ? undefined
           : { first: convergence, again: () => convergenceHub(inputs).converge({}, context) },
+      shell: inputs.shell,
+      signal: context.signal,
     },
     context,
   );

@@ -11,6 +11,12 @@ export const featureNeeds = {
   agent: ["base", "planes", "firewall"],
   "node-metrics": ["base", "planes", "firewall"],
   ansible: ["base", "planes", "firewall", "agent", "ssh"],
+  etcd: ["base", "planes", "firewall", "agent", "time"],
+  containerd: ["base", "kernel"],
+  edge: ["base", "planes", "firewall", "agent"],
+  observability: ["base", "planes", "firewall", "agent", "node-metrics"],
+  journal: ["base", "planes", "firewall", "agent", "time"],
+  security: ["base", "kernel"],
 } as const satisfies Record<FeatureName, readonly FeatureName[]>;
 
 /** Features that make a node a node of this system: planes, default-deny, events. No spec can leave them out. */

@@ -55,3 +55,12 @@ export function isHostAddress(network: Ipv4Network, address: number): boolean {
 export function prefixFor(offset: number): number {
   return 32 - Math.ceil(Math.log2(offset + 2));
 }
+
+/** The plane whose network holds an address; undefined where none does or it is no address. */
+export function planeOfAddress<P extends { cidr: string }>(planes: readonly P[], address: string): P | undefined {
+  const value = parseIpv4(address);
+  return planes.find((plane) => {
+    const network = parseIpv4Network(plane.cidr);
+    return value !== undefined && network !== undefined && isHostAddress(network, value);
+  });
+}

@@ -39,6 +39,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
   const { entries, tooMany } = expand(written);
   const underlay = parseIpv4Network(written.underlay.cidr);
   const indexes = assignIndexes(entries);
+  const { edge, ...platform } = written.platform;
   const chosen = (written.platform.features ?? possibleFeatures(written)).toSorted();
   const nodes = entries.map((entry, i) => toNode(entry, indexes[i]!, underlay, written.trust.generation));
   return {
@@ -46,8 +47,14 @@ export function normalise(written: WrittenSpec): NormalSpec {
       apiVersion: written.apiVersion,
       metadata: written.metadata,
       platform: {
-        ...written.platform,
+        ...platform,
         features: chosen,
+        ...(edge !== undefined && {
+          edge: {
+            ...edge,
+            services: edge.services.map((service) => ({ ...service, targetPort: service.targetPort ?? service.port })),
+          },
+        }),
         files: written.platform.files.map((file) => ({ ...file, mode: Number.parseInt(file.mode, 8) })),
       },
       underlay: written.underlay,

@@ -90,6 +90,25 @@ const planeSchema = z
   })
   .describe("One WireGuard network.");
 
+const edgeSchema = z
+  .strictObject({
+    vip: address("The address: inside the network of the control, observability or backend plane, and no node's."),
+    services: z
+      .array(
+        z
+          .strictObject({
+            name: label("What is served, unique."),
+            port: integer(1, 65_535, "TCP port on the virtual address."),
+            role: z.enum(roleNames).default("core").describe("Nodes that serve it, each on its address of that plane."),
+            targetPort: integer(1, 65_535, "TCP port on those nodes. Default: `port`.").optional(),
+          })
+          .describe("One TCP service behind the virtual address."),
+      )
+      .min(1)
+      .describe("What the load balancers pass on."),
+  })
+  .describe("Feature `edge`: a virtual address that the nodes of role edge share.");
+
 const platformSchema = z
   .strictObject({
     suite: z.enum(["trixie"]).default("trixie").describe("Debian suite of the nodes."),
@@ -117,7 +136,22 @@ const platformSchema = z
     features: z
       .array(z.enum(featureNames))
       .optional()
-      .describe("Parts of the platform. Default: all whose services have a plane of their purpose."),
+      .describe(
+        "Parts of the platform. Default: all whose services have a plane of their purpose, without the opt-in ones (docs/services.md).",
+      ),
+    edge: edgeSchema.optional(),
+    security: z
+      .strictObject({
+        usbStorage: z.boolean().default(true).describe("Whether the kernel may use USB storage devices."),
+        lockModules: z
+          .boolean()
+          .default(true)
+          .describe(
+            "Whether loading of kernel modules ends when a node has started; virtual and physical machines only.",
+          ),
+      })
+      .prefault({})
+      .describe("Settings of feature `security`."),
     packages: z
       .array(z.string().meta({ description: "Debian package name.", pattern: "^[a-z0-9][a-z0-9+.-]+$" }))
       .default([])

@@ -22,10 +22,28 @@ export const featureNames = [
   "agent",
   "node-metrics",
   "ansible",
+  "etcd",
+  "containerd",
+  "edge",
+  "observability",
+  "journal",
+  "security",
 ] as const;
 export type FeatureName = (typeof featureNames)[number];
 
-export const gateNames = ["fabric", "sealed", "firewall", "convergence"] as const;
+export const gateNames = [
+  "fabric",
+  "sealed",
+  "firewall",
+  "convergence",
+  "isolation",
+  "security",
+  "etcd",
+  "containerd",
+  "vip",
+  "targets",
+  "logs",
+] as const;
 export type GateName = (typeof gateNames)[number];
 
 export interface Spec {
@@ -44,6 +62,20 @@ export interface Spec {
     kernel: "cloud" | "generic";
     /** Sorted; a spec that lists a feature without those it needs is refused (see feature-needs.ts). */
     features: FeatureName[];
+    /** The virtual address that the nodes of role edge share; feature `edge` serves it. */
+    edge?: {
+      /** Inside the network of the control, observability or backend plane. */
+      vip: string;
+      services: {
+        name: string;
+        port: number;
+        /** Nodes of this role, at `targetPort` of their address on the same plane. */
+        role: RoleName;
+        targetPort: number;
+      }[];
+    };
+    /** Settings of feature `security`. */
+    security: { usbStorage: boolean; lockModules: boolean };
     /** Additional Debian packages. */
     packages: string[];
     /** Virtual environments below `prefix`. */

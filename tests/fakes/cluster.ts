@@ -67,8 +67,10 @@ export function fakeObserver(layer: ClusterLayer, agents: FakeAgents): Observer 
             const outcome = agents.probe(node, target);
             return outcome === undefined ? [] : [{ ...target, outcome }];
           });
+        case "isolate":
+        case "outage":
         case "poweroff":
-          throw new Error("no gate powers a node off");
+          throw new Error("no gate over these agents does this");
       }
     },
   };

@@ -13,6 +13,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
       features: ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics"],
       packages: [],
       python: [],
+      security: { usbStorage: true, lockModules: true },
       files: [],
       ...platform,
     },

@@ -15,27 +15,39 @@ export const firewallGate: Gate = {
   name: "firewall",
   summary: "other nodes reach what the spec opens and nothing else, on every interface",
   async run(context) {
-    const { layer, observer } = context;
+    const { layer } = context;
     if (layer.nodes.length < 2) return [{ what: "scan", ok: false, evidence: "needs a second node to scan from" }];
-    // 1. What listens anywhere: each such port is tried on every interface of every node.
-    const listening = new Map<string, ListeningSocket[]>();
-    for (const { name } of layer.nodes) {
-      listening.set(name, (await observer.ask(name, { command: "listening" }, listenTimeoutMs)) as ListeningSocket[]);
-    }
-    const known = [...listening.values()].flat().map(({ protocol, port }) => ({ protocol, port }));
-    const opened = layer.openings.map(({ protocol, port }) => ({ protocol, port }));
-    const usual = usualPorts.map((port) => ({ protocol: "tcp" as const, port }));
-    const ports = unique([...known, ...opened, ...usual]);
-    // 2. Each node is scanned from a hub and from a node that is none, where there are such.
-    const checks = await Promise.all(
-      layer.nodes.map(async (scanner) => {
-        const targets = layer.nodes.filter((node) => scannersOf(node, layer).includes(scanner));
-        return targets.length === 0 ? [] : scanFrom(scanner, targets, ports, listening, context);
-      }),
-    );
-    return checks.flat();
+    // Each node is scanned from a hub and from a node that is none, where there are such.
+    return scanMatrix(context, (scanner) => layer.nodes.filter((node) => scannersOf(node, layer).includes(scanner)));
   },
 };
+
+/** Scans from every node those that `targetsOf` names: every port that is known, opened or usual, on every interface. */
+export async function scanMatrix(
+  context: GateContext,
+  targetsOf: (scanner: LayerNode) => readonly LayerNode[],
+): Promise<GateCheck[]> {
+  const { layer, observer } = context;
+  // 1. What listens anywhere: each such port is tried on every interface of every node.
+  const listening = new Map<string, ListeningSocket[]>();
+  await Promise.all(
+    layer.nodes.map(async ({ name }) => {
+      listening.set(name, (await observer.ask(name, { command: "listening" }, listenTimeoutMs)) as ListeningSocket[]);
+    }),
+  );
+  const known = [...listening.values()].flat().map(({ protocol, port }) => ({ protocol, port }));
+  const opened = layer.openings.map(({ protocol, port }) => ({ protocol, port }));
+  const usual = usualPorts.map((port) => ({ protocol: "tcp" as const, port }));
+  const ports = unique([...known, ...opened, ...usual]);
+  // 2. The scans, side by side.
+  const checks = await Promise.all(
+    layer.nodes.map(async (scanner) => {
+      const targets = targetsOf(scanner);
+      return targets.length === 0 ? [] : scanFrom(scanner, targets, ports, listening, context);
+    }),
+  );
+  return checks.flat();
+}
 
 function scannersOf(target: LayerNode, layer: ClusterLayer): LayerNode[] {
   const others = layer.nodes.filter((node) => node !== target);

@@ -17,7 +17,27 @@ export interface GateContext {
     first: ConvergenceProgress | undefined;
     again(): Promise<ConvergenceProgress>;
   };
+  /** Runs a command on a node as an operator does, over SSH on the control plane. */
+  shell: Shell;
+  signal: AbortSignal;
 }
+
+export interface ShellResult {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+/**
+ * Runs one command on a node; each argument arrives as it is. Its exit status is part of the result.
+ *
+ * @throws KubedosError when the node cannot be reached or the command takes too long
+ */
+export type Shell = (
+  node: string,
+  command: readonly string[],
+  options?: { input?: string; timeoutMs?: number },
+) => Promise<ShellResult>;
 
 /** One thing that was checked. */
 export interface GateCheck {

@@ -74,20 +74,6 @@ export const possibleGatesOnly: Constraint = {
     }),
 };
 
-/** The gate `convergence` needs something that converges. */
-export const convergenceGateNeedsAnsible: Constraint = {
-  name: "convergence-gate",
-  reads: ["acceptance.gates", "platform.features"],
-  check({ spec }) {
-    const i = spec.acceptance.gates.indexOf("convergence");
-    if (i === -1 || spec.platform.features.includes("ansible")) return [];
-    const message = "the gate `convergence` cannot pass: the platform has no `ansible`";
-    return [
-      { path: ["acceptance", "gates", i], message, hint: "remove the gate, or add `ansible` to `platform.features`" },
-    ];
-  },
-};
-
 /** What destroys is said twice: by the field that asks for it and by `policy.allowDestroy`. */
 export const explicitDestroy: Constraint = {
   name: "explicit-destroy",

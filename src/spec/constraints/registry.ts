@@ -1,18 +1,13 @@
 import { hubExists, meshSize, nodeCount, oddQuorum, oneRoleField, planePurposes } from "./cluster.ts";
 import { uniqueItems, uniqueNodes } from "./duplicates.ts";
 import { pythonRequests } from "./inputs.ts";
-import {
-  convergenceGateNeedsAnsible,
-  explicitDestroy,
-  featureClosure,
-  featurePlanes,
-  possibleGatesOnly,
-} from "./features.ts";
+import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } from "./features.ts";
 import { interfaceNames, labels } from "./names.ts";
 import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
 import { extraFiles, foundryKey, mirrorUrls, packageNames } from "./platform.ts";
 import { openings, planeMtu, planePorts } from "./ports.ts";
+import { edge, etcdMembers, gateFeatures } from "./services.ts";
 import type { Constraint } from "./types.ts";
 import { gatewayAndDns, nodeAddresses } from "./underlay.ts";
 
@@ -36,7 +31,9 @@ export const constraints: readonly Constraint[] = [
   featureClosure,
   featurePlanes,
   possibleGatesOnly,
-  convergenceGateNeedsAnsible,
+  gateFeatures,
+  etcdMembers,
+  edge,
   explicitDestroy,
   planePorts,
   openings,
