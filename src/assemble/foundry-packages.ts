@@ -15,6 +15,7 @@ export const foundryPackages: readonly string[] = [
   "mawk",
   "mount",
   "mtools",
+  "nodejs",
   "ovmf",
   "python3-virt-firmware",
   "qemu-utils",
@@ -22,6 +23,7 @@ export const foundryPackages: readonly string[] = [
   "signify-openbsd",
   "systemd-boot-efi",
   "wireguard-go",
+  "xorriso",
   "xz-utils",
   "zstd",
 ];

@@ -1,4 +1,6 @@
 import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { resolve } from "node:path";
+
 import type { ProjectOptions } from "../lifecycle/project.ts";
 import {
   darksiteOption,
@@ -22,7 +24,7 @@ export function withProjectOptions<C extends CommandUnknownOpts>(command: C): C 
     repoModeOption(),
     repoProfileOption(),
     darksiteOption(),
-    new Option("--passphrase-file <file>", "passphrase of the vault"),
+    new Option("--passphrase-file <file>", "passphrase of the vault; - reads standard input"),
     new Option("--identity <file...>", "age identity files that open the vault"),
   ]) {
     command.addOption(option);
@@ -37,4 +39,15 @@ export function projectOptions(flags: ProjectFlags, create: boolean): ProjectOpt
     vault: { passphraseFile: flags.passphraseFile, identities: flags.identity },
     override: (spec) => withOverrides(spec, flags),
   };
+}
+
+/** The flags that change the spec, as arguments for another kubedos. */
+export function overrideArguments({ target, repoMode, repoProfile, darksiteSrc }: SpecOverrides): string[] {
+  const values = [
+    ["--target", target],
+    ["--repo-mode", repoMode],
+    ["--repo-profile", repoProfile],
+    ["--darksite-src", darksiteSrc === undefined ? undefined : resolve(darksiteSrc)],
+  ] as const;
+  return values.flatMap(([name, value]) => (value === undefined ? [] : [name, value]));
 }

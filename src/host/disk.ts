@@ -1,4 +1,4 @@
-import { statfs } from "node:fs/promises";
+import { stat, statfs } from "node:fs/promises";
 import { KubedosError } from "../../shared/error.ts";
 
 /** Below this, in bytes, a file system is full; not all tools say why they fail then. */
@@ -34,4 +34,20 @@ export async function nameFullDisk(error: unknown, directory: string): Promise<u
     hint: "make room (`kubedos store gc`), or set KUBEDOS_CACHE to a larger disk; what was half-made is removed",
     cause: error,
   });
+}
+
+/** Names of the file systems that a build is likely to meet; statfs(2). */
+const fileSystems: Record<number, string> = {
+  0x01021994: "tmpfs",
+  0xef53: "ext4",
+  0x58465342: "xfs",
+  0x9123683e: "btrfs",
+  0x794c7630: "overlayfs",
+  0x2fc12fc1: "zfs",
+};
+
+/** Size in bytes of a file, and the kind of file system that it is on. */
+export async function fileSystemOf(path: string): Promise<{ sizeBytes: number; type: string }> {
+  const [{ size }, { type }] = await Promise.all([stat(path), statfs(path)]);
+  return { sizeBytes: size, type: fileSystems[type] ?? `file system 0x${type.toString(16)}` };
 }

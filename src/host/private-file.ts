@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { link, mkdir, open, readFile, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
@@ -33,12 +34,13 @@ export async function writeNewPrivateFile(path: string, content: string, existsH
 }
 
 /**
- * Reads a small file (up to 1 MiB) that holds or protects a secret.
+ * Reads a small file (up to 1 MiB) that holds or protects a secret; `-` is standard input.
  *
  * @throws KubedosError with `missingHint` when it does not exist, is a directory, too large or not readable
  */
 export async function readSmallFile(path: string, what: string, missingHint: string): Promise<Buffer> {
   try {
+    if (path === "-") return readFileSync(0); // a pipe or a socket, which has no name to open
     const { size } = await stat(path);
     if (size > maxBytes) throw new Error(`${size} bytes are too many for ${what}`);
     return await readFile(path);

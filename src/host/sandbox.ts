@@ -1,7 +1,9 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { projectRoot } from "./project.ts";
 import { KubedosError } from "../../shared/error.ts";
+import { environmentValue } from "./environment.ts";
+import { uniqueBeside } from "./unique.ts";
 import { cleanEnvironment, run, type RunResult } from "./run.ts";
 import { requireTools } from "./tools.ts";
 
@@ -31,19 +33,24 @@ export const scriptsDirectory = "src/assemble/scripts";
 
 /**
  * Runs one job without network, clock-free and with a fixed environment; needs root or user namespaces. It ends with
- * this process, also when that is killed.
+ * this process, also when that is killed. `KUBEDOS_WORK` names a directory to work in instead of memory,
+ * `KUBEDOS_CLOCK` shifts the clock that tools see (see circumstances.ts): neither may change any output.
  */
 export async function runInSandbox(job: SandboxJob): Promise<RunResult> {
   await requireTools({ setpriv: "util-linux", unshare: "util-linux" });
   await mkdir(job.out, { recursive: true });
+  const scratch = environmentValue("KUBEDOS_WORK");
+  const work = scratch === undefined ? undefined : uniqueBeside(join(scratch, "work"));
   try {
-    return await unshared(job);
+    return await unshared(job, work);
   } catch (error) {
     throw explainRefusal(error);
+  } finally {
+    if (work !== undefined) await rm(work, { recursive: true, force: true });
   }
 }
 
-function unshared(job: SandboxJob): Promise<RunResult> {
+function unshared(job: SandboxJob, work: string | undefined): Promise<RunResult> {
   const inputs = Object.entries(job.inputs).flat();
   return run(
     "setpriv",
@@ -69,7 +76,11 @@ function unshared(job: SandboxJob): Promise<RunResult> {
       ...job.command,
     ],
     {
-      env: cleanEnvironment({ SOURCE_DATE_EPOCH: String(job.epoch) }),
+      env: cleanEnvironment({
+        SOURCE_DATE_EPOCH: String(job.epoch),
+        WORK: work ?? "",
+        CLOCK: environmentValue("KUBEDOS_CLOCK") ?? "",
+      }),
       input: job.stdin,
       timeoutMs: job.timeoutMs ?? 15 * 60_000,
       signal: job.signal,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { acquire } from "../acquire/acquire.ts";
 import { lockSources } from "../acquire/sources.ts";
-import { runStages } from "../assemble/engine.ts";
+import { runStages, stageOrder } from "../assemble/engine.ts";
 import { openFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
@@ -35,12 +35,17 @@ export interface BuildResult {
   seconds: number;
 }
 
-/** Manufactures all targets of a spec from its lock, and publishes them with their signed manifest. */
+/**
+ * Manufactures all targets of a spec from its lock, and publishes them with their signed manifest.
+ *
+ * @param options `serial`: one stage after the other, where memory is scarce
+ */
 export async function build(
   inputs: BuildInputs,
   paths: SpecPaths,
   store: Store,
   context: RunContext,
+  options: { serial?: boolean } = {},
 ): Promise<BuildResult> {
   const elapsed = stopwatch();
   const lease = await store.lease(context.signal);
@@ -55,6 +60,7 @@ export async function build(
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
     const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign, graph.esp];
+    if (options.serial === true) for (const stage of stageOrder(wanted)) await runStages([stage], store, context);
     const done = await runStages(wanted, store, context);
     // 4. Artifacts and what is said about them, signed.
     const record = (stage: (typeof wanted)[number]) => done.get(stage)!;

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { cacheDirectory } from "../host/paths.ts";
 import { run } from "../host/run.ts";
@@ -50,5 +51,25 @@ export async function verifyTool(
     );
     const result = await run(host, words, { signal, timeoutMs: 600_000, okStatuses: anyStatus });
     return { status: result.status, text: result.stdout + result.stderr };
+  };
+}
+
+/** Decompresses the zstd archive of an initrd in a foundry root; undefined for what is not zstd. */
+export function initrdUnpacker(
+  root: string,
+  scratch: string,
+  epoch: number,
+  signal: AbortSignal,
+): (archive: Buffer) => Promise<Buffer | undefined> {
+  return async (archive) => {
+    const own = await mkdtemp(join(scratch, "initrd-"));
+    const packed = join(own, "packed");
+    await writeFile(packed, archive);
+    // Zeros may pad the archive to the next one: then zstd complains after it has written everything.
+    const script = "zstd -q -d -c < /in/packed > /out/archive || true";
+    const command = ["sh", "-c", script] as const;
+    await runInSandbox({ root, command, inputs: { packed }, out: own, epoch, signal });
+    const content = await readFile(join(own, "archive"));
+    return content.length === 0 ? undefined : content;
   };
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { readCpio } from "./read-cpio.ts";
 import { readSections } from "./uki.ts";
 import type { Content, Manifest } from "./manifest.ts";
 import type { Finding } from "./verify-image.ts";
@@ -83,24 +84,10 @@ function withoutSignature(uki: Buffer, sizeBytes: number): Buffer {
   return image;
 }
 
-/** Regular files of an uncompressed newc archive. cpio(5) */
 function readLayer(archive: Buffer): Map<string, string> {
-  const files = new Map<string, string>();
-  const four = (value: number) => Math.ceil(value / 4) * 4;
-  for (let at = 0; at + 110 <= archive.length;) {
-    if (archive.toString("latin1", at, at + 6) !== "070701") throw new Error("the cluster layer is no cpio archive");
-    const field = (index: number) =>
-      Number.parseInt(archive.toString("latin1", at + 6 + index * 8, at + 14 + index * 8), 16);
-    const [sizeBytes, nameBytes] = [field(6), field(11)];
-    const name = archive.toString("utf8", at + 110, at + 110 + nameBytes - 1);
-    if (name === "TRAILER!!!") break;
-    const contentAt = four(at + 110 + nameBytes);
-    if (name.startsWith("kubedos/layer/")) {
-      files.set(name.slice("kubedos/layer/".length), archive.toString("utf8", contentAt, contentAt + sizeBytes));
-    }
-    at = four(contentAt + sizeBytes);
-  }
-  return files;
+  const prefix = "kubedos/layer/";
+  const inLayer = readCpio(archive).filter(({ path }) => path.startsWith(prefix));
+  return new Map(inLayer.map(({ path, content }) => [path.slice(prefix.length), content.toString()]));
 }
 
 function matches(bytes: Buffer, { sha256, sizeBytes }: Content): boolean {

@@ -22,8 +22,17 @@ export function vaultExists(path: string): Promise<boolean> {
 export async function createVault(path: string, protection: VaultProtection): Promise<Vault> {
   if (await vaultExists(path)) throw new KubedosError("failed", `${path} exists already`, { hint: existsHint });
   const vault = await makeVault();
-  await writeNewPrivateFile(path, await ageEncrypt(encodeContent(vault), protection), existsHint);
+  await sealVault(vault, path, protection);
   return vault;
+}
+
+/**
+ * Writes an open vault to a new file (0600) with another protection.
+ *
+ * @throws KubedosError when the file exists or cannot be written
+ */
+export async function sealVault(vault: Vault, path: string, protection: VaultProtection): Promise<void> {
+  await writeNewPrivateFile(path, await ageEncrypt(encodeContent(vault), protection), existsHint);
 }
 
 /**

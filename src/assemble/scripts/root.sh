@@ -10,10 +10,13 @@ if [ -e /in/python ]; then tar -xpf /in/python -C "$root" --numeric-owner --keep
 # 1. The features' files, users and units.
 (cd "$root" && cpio --quiet -idmu --no-absolute-filenames < /in/overlay)
 cp /in/units /work/units
+mkdir -p "$root/dev"
+mount --bind /dev "$root/dev"
 chroot "$root" systemd-sysusers 2> /work/log || { cat /work/log >&2; exit 1; }
 while read -r verb unit; do
   chroot "$root" systemctl --quiet "$verb" "$unit" 2> /work/log || { cat /work/log >&2; exit 1; }
 done < /work/units
+umount "$root/dev"
 # 2. What belongs to one build or one machine goes.
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/lib/dbus/machine-id" \
   "$root"/etc/*- "$root/var/lib/systemd/random-seed" "$root/var/lib/dpkg/lock"* "$root/var/lib/dpkg"/*-old

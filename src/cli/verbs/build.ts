@@ -1,7 +1,10 @@
-import { formatBytes } from "../format.ts";
+import { exitCodes } from "../../../shared/error.ts";
+import { findingText } from "../findings.ts";
+import { count, formatBytes, formatSeconds, formatTable } from "../format.ts";
 import { defaultSpecFile } from "../options.ts";
-import { projectOptions, withProjectOptions } from "../project-options.ts";
-import { runVerb, verb } from "../verb.ts";
+import type { VerbResult } from "../output.ts";
+import { overrideArguments, projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
+import { runVerb, verb, type VerbContext } from "../verb.ts";
 
 /** `kubedos build` */
 export function buildVerb() {
@@ -13,17 +16,24 @@ export function buildVerb() {
       ["build", "all targets of cluster.yaml, into out/cluster/"],
       ["build lab.yaml --target qcow2", "one target only"],
       ["build --offline", "without the network: a missing input is an error that lists it"],
+      ["build --check", "everything twice in different circumstances: the same bytes, or what differs"],
     ],
     exits: [1, 2, 4, 130],
-  }).argument("[spec]", "the spec", defaultSpecFile);
-  return withProjectOptions(command).action(async (specFile, flags, self) => {
+  })
+    .argument("[spec]", "the spec", defaultSpecFile)
+    .option("--check", "build twice from nothing, in different circumstances, and compare every byte; publish nothing")
+    .option("--serial", "one stage after the other, where memory is scarce");
+  return withProjectOptions(command).action(async (specFile, given, self) => {
+    // The options that withProjectOptions adds are not in the command's type.
+    const flags = given as typeof given & ProjectFlags;
     await runVerb(self, async (context) => {
+      if (flags.check === true) return checkTwice(specFile, flags, context);
       const [{ openProject }, { build }] = await Promise.all([
         import("../../lifecycle/project.ts"),
         import("../../lifecycle/build.ts"),
       ]);
       const project = await openProject(specFile, projectOptions(flags, false), context);
-      const result = await build(project.build, project.paths, project.store, context);
+      const result = await build(project.build, project.paths, project.store, context, { serial: flags.serial });
       const { artifacts, rootHash, manifest, seconds } = result;
       const lines = artifacts.map((item) => `${item.sha256}  ${item.path}  (${formatBytes(item.sizeBytes)})`);
       return {
@@ -32,4 +42,39 @@ export function buildVerb() {
       };
     });
   });
+}
+
+async function checkTwice(specFile: string, flags: ProjectFlags, context: VerbContext): Promise<VerbResult> {
+  const [{ openProject }, { checkBuild }] = await Promise.all([
+    import("../../lifecycle/project.ts"),
+    import("../../lifecycle/check-build.ts"),
+  ]);
+  const project = await openProject(specFile, projectOptions(flags, false), context);
+  const result = await checkBuild(project, overrideArguments(flags), context);
+  const { same, files, sizeBytes, varied, differences, stages, published, kept, seconds } = result;
+  const table = formatTable(
+    ["circumstance", "first build", "second build"],
+    varied.map(({ what, first, second }) => [what, first, second]),
+  );
+  const { paint } = context;
+  const findings = differences.flatMap(({ file, findings: inside }) => [
+    paint.red(`${file} differs`),
+    ...inside.map((finding) => `    ${findingText(finding)}`),
+  ]);
+  const causes = stages.length === 0 ? [] : [`stages with other output from the same input: ${stages.join(", ")}`];
+  const outcome = same
+    ? paint.green(`the same bytes twice: ${count(files, "file")}, ${formatBytes(sizeBytes)}, ${formatSeconds(seconds)}`)
+    : paint.red(
+        `not reproducible: ${count(differences.length, "file")} of ${files} differ; both outputs are in ${kept}`,
+      );
+  const beside = {
+    none: "",
+    same: `${project.paths.out}: the same`,
+    different: paint.yellow(`${project.paths.out} is of another build: \`kubedos build\` renews it`),
+  }[published];
+  return {
+    data: { ...result },
+    text: [table, "", ...findings, ...causes, outcome, beside].join("\n").trimEnd(),
+    status: same ? 0 : exitCodes.failed,
+  };
 }

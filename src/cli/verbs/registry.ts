@@ -1,5 +1,6 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { buildVerb } from "./build.ts";
+import { capsuleVerb } from "./capsule.ts";
 import { checkVerb } from "./check.ts";
 import { completionVerb } from "./completion.ts";
 import { consoleVerb } from "./console.ts";
@@ -33,6 +34,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   sshVerb,
   consoleVerb,
   downVerb,
+  capsuleVerb,
   storeVerb,
   doctorVerb,
   targetsVerb,

@@ -1,0 +1,121 @@
+import { verify } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { collectPlatform } from "../features/collect.ts";
+import type { SpecPaths } from "../host/paths.ts";
+import { projectRoot, readProjectFile } from "../host/project.ts";
+import { readLock } from "../lock/file.ts";
+import { readBootImage } from "../seal/boot-image.ts";
+import { ed25519PublicKey } from "../seal/dsse.ts";
+import { manifestFiles, type Manifest } from "../seal/manifest.ts";
+import { readCpio } from "../seal/read-cpio.ts";
+import type { Sign } from "../seal/signer.ts";
+import { openArtifact } from "../seal/verify-artifact.ts";
+import { readTrustedKey } from "../seal/verify-key.ts";
+import { loadSpec } from "../spec/load.ts";
+import { parseSignifyPublicKey, rawSignature } from "../vault/signify.ts";
+import type { BuildInputs } from "./graph.ts";
+
+const layerPrefix = "kubedos/layer/";
+/** Length of an RSA-2048 signature, which ends a detached Secure Boot signature. */
+const rsaBytes = 256;
+
+/**
+ * What a build was made from, put together without its vault: spec and lock, and out of the published output what only
+ * the foundry's keys can make: cluster layer, certificates, signatures. The layer is taken as it is if the manifest,
+ * whose signature the caller has checked, vouches for it.
+ *
+ * @throws KubedosError when the output lacks one of these, or the layer in it is altered
+ */
+export async function publishedInputs(
+  paths: Pick<SpecPaths, "spec" | "lock">,
+  directory: string,
+  manifest: Manifest,
+  scratch: string,
+  signal: AbortSignal,
+): Promise<BuildInputs> {
+  const read = (name: string) =>
+    readFile(join(directory, name)).catch((cause: unknown) => {
+      throw new KubedosError("failed", `${join(directory, name)} cannot be read: a rebuild takes it from there`, {
+        hint: "use a whole copy of the output, or rebuild with the vault: `kubedos build --check`",
+        cause,
+      });
+    });
+  const written = await loadSpec(paths.spec);
+  const targets = manifest.artifacts.map(({ target }) => target as (typeof written.targets)[number]);
+  const spec = { ...written, targets };
+  const lock = await readLock(paths.lock);
+  if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
+  const text = async (name: string) => (await read(name)).toString();
+  const { certificates } = manifestFiles;
+  const publicKey = await readTrustedKey(join(directory, manifestFiles.publicKey));
+  const layer = await readLayer(directory, manifest, scratch, signal);
+  const boot = (await read(manifestFiles.bootSignature)).subarray(-rsaBytes);
+  return {
+    spec,
+    lock,
+    platform: collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8")),
+    layer,
+    init: await readProjectFile("node/initrd/init"),
+    secureBoot: {
+      pk: await text(certificates.pk),
+      kek: await text(certificates.kek),
+      db: await text(certificates.db),
+      signature: { sign: () => Promise.resolve(boot) },
+    },
+    signing: { publicKey, sign: await publishedSigner(publicKey, read) },
+    seedKey:
+      manifest.seedKey === undefined
+        ? publicKey
+        : parseSignifyPublicKey(`untrusted comment: key\n${manifest.seedKey}\n`).publicKey,
+  };
+}
+
+/** Signs what was signed before: with the signature of the manifest or the provenance that fits. */
+async function publishedSigner(publicKey: Buffer, read: (name: string) => Promise<Buffer>): Promise<Sign> {
+  const known = [rawSignature((await read(manifestFiles.signature)).toString())];
+  const envelope = JSON.parse((await read(manifestFiles.provenance)).toString()) as { signatures: { sig: string }[] };
+  known.push(...envelope.signatures.map(({ sig }) => Buffer.from(sig, "base64")));
+  const key = ed25519PublicKey(publicKey);
+  // What has no signature yet gets one that is none: the comparison shows that it differs.
+  return (message) => Promise.resolve(known.find((one) => verify(null, message, key, one)) ?? Buffer.alloc(64));
+}
+
+/** Files of the cluster layer, out of the first artifact that can be read. */
+async function readLayer(
+  directory: string,
+  manifest: Manifest,
+  scratch: string,
+  signal: AbortSignal,
+): Promise<BuildInputs["layer"]> {
+  const order = manifest.artifacts.toSorted((a, b) => Number(b.target === "raw") - Number(a.target === "raw"));
+  const reasons: string[] = [];
+  for (const { target, file } of order) {
+    try {
+      const image = await openArtifact(target, join(directory, file), scratch, manifest, signal);
+      if (image === undefined) continue;
+      try {
+        const { layer } = await readBootImage(image, manifest);
+        return readCpio(layer)
+          .filter(({ path }) => path.startsWith(layerPrefix))
+          .map(({ path, header, content }) => {
+            return {
+              path: path.slice(layerPrefix.length),
+              mode: Number.parseInt(header.slice(0, 8), 16) & 0o7777,
+              content,
+            };
+          });
+      } finally {
+        await image.close();
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      reasons.push(`${file}: ${(error as Error).message}`);
+    }
+  }
+  throw new KubedosError("failed", `no artifact has a whole cluster layer: ${reasons.join("; ")}`, {
+    hint: "the layer holds the nodes' public keys: use a whole copy of one artifact, or rebuild with the vault",
+  });
+}

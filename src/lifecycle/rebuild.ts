@@ -1,0 +1,126 @@
+import { mkdir } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { acquire, acquireSources } from "../acquire/acquire.ts";
+import { runStages } from "../assemble/engine.ts";
+import { locateFoundry } from "../assemble/foundry.ts";
+import { stopwatch } from "../host/clock.ts";
+import type { RunContext } from "../host/context.ts";
+import type { SpecPaths } from "../host/paths.ts";
+import { lockedObjects } from "../lock/objects.ts";
+import { readBootImage } from "../seal/boot-image.ts";
+import { compareOutputs, type FileDifference } from "../seal/compare.ts";
+import { compareUkis, within } from "../seal/compare-disk.ts";
+import { compareErofs } from "../seal/erofs.ts";
+import type { Manifest } from "../seal/manifest.ts";
+import { openArtifact } from "../seal/verify-artifact.ts";
+import { openRaw, type Finding } from "../seal/verify-image.ts";
+import { verifyGpt } from "../seal/verify-gpt.ts";
+import { initrdUnpacker } from "../seal/verify-tools.ts";
+import { makeScratchCache } from "../store/scratch.ts";
+import type { Store } from "../store/store.ts";
+import { build } from "./build.ts";
+import { buildGraph, type BuildInputs } from "./graph.ts";
+import { publishedInputs } from "./published.ts";
+
+/** What a rebuild came to, beside what was published. */
+export interface Rebuilt {
+  same: boolean;
+  /** Where the rebuilt files are. */
+  directory: string;
+  files: number;
+  /** Findings name the published file's bytes. */
+  differences: FileDifference[];
+  seconds: number;
+}
+
+/**
+ * Builds a published output again from spec, lock and store, in an empty action cache and without any key, and compares
+ * every byte. Differences are named by the file or structure that they are in.
+ *
+ * @param published an output directory whose manifest's signature was checked
+ * @param out where the rebuilt files go
+ */
+export async function rebuildPublished(
+  paths: Pick<SpecPaths, "spec" | "lock">,
+  published: { directory: string; manifest: Manifest; only?: string },
+  out: string,
+  store: Store,
+  context: RunContext,
+): Promise<Rebuilt> {
+  const elapsed = stopwatch();
+  const { directory, manifest, only } = published;
+  const { signal } = context;
+  const work = await makeScratchCache(store, []);
+  try {
+    // 1. What it was made from.
+    const inputs = await publishedInputs(paths, directory, manifest, work.directory, signal);
+    const { lock, spec } = inputs;
+    const packages = [...lock.platform, ...lock.foundry];
+    await acquire(packages, () => acquireSources(spec.platform.mirror, signal), store, context);
+    const hashes = lockedObjects(lock).map(({ sha256 }) => sha256);
+    const cache = await makeScratchCache(store, hashes);
+    try {
+      // 2. Again.
+      await mkdir(out, { recursive: true });
+      const scratch = join(work.directory, "compare");
+      await mkdir(scratch);
+      const foundry = () => locateFoundry(lock, cache.store).directory;
+      const unpackInitrd = (archive: Buffer) => initrdUnpacker(foundry(), scratch, lock.epoch, signal)(archive);
+      const specPaths = { ...placeOf(paths.spec, out), lock: paths.lock };
+      try {
+        await build(inputs, specPaths, cache.store, context);
+      } catch (error) {
+        // The published signature does not fit another boot image: say what is different in it.
+        signal.throwIfAborted();
+        const findings = await compareParts(inputs, cache.store, directory, manifest, scratch, unpackInitrd, context);
+        if (findings.length === 0) throw error;
+        const file = only ?? manifest.artifacts[0]!.file;
+        return { same: false, directory: out, files: 0, differences: [{ file, findings }], seconds: elapsed() };
+      }
+      // 3. Compare.
+      const options = { scratch, unpackInitrd, signal, ...(only === undefined ? {} : { only: [only] }) };
+      const differences = await compareOutputs(out, directory, options);
+      const files = only === undefined ? manifest.artifacts.length + manifest.documents.length : 1;
+      return { same: differences.length === 0, directory: out, files, differences, seconds: elapsed() };
+    } finally {
+      await cache.remove();
+    }
+  } finally {
+    await work.remove();
+  }
+}
+
+function placeOf(spec: string, out: string): SpecPaths {
+  const base = basename(spec, extname(spec));
+  const state = `${out}.state`;
+  return { spec, lock: "", vault: join(state, `${base}.vault`), out, state, runtime: state };
+}
+
+/** Root and boot image of a rebuild that could not be signed, against those of the first readable artifact. */
+async function compareParts(
+  inputs: BuildInputs,
+  store: Store,
+  directory: string,
+  manifest: Manifest,
+  scratch: string,
+  unpackInitrd: (archive: Buffer) => Promise<Buffer | undefined>,
+  context: RunContext,
+): Promise<Finding[]> {
+  const graph = buildGraph(inputs, store);
+  const done = await runStages([graph.root, graph.uki], store, context).catch(() => undefined);
+  if (done === undefined) return [];
+  const artifact = manifest.artifacts.find(({ target }) => target === "raw") ?? manifest.artifacts[0]!;
+  const image = await openArtifact(artifact.target, join(directory, artifact.file), scratch, manifest, context.signal);
+  if (image === undefined) return [];
+  const root = await openRaw(store.path(done.get(graph.root)!.outputs["root"]!.sha256));
+  const unsigned = await openRaw(store.path(done.get(graph.uki)!.outputs["unsigned"]!.sha256));
+  try {
+    const [, partition] = (await verifyGpt(image)).partitions;
+    const files = partition === undefined ? [] : await compareErofs(root, within(image, partition));
+    const inRoot = files.map(({ path, what }) => ({ structure: `root, ${path}`, message: what }));
+    const { uki } = await readBootImage(image, manifest);
+    return [...inRoot, ...(await compareUkis(await unsigned.read(0, unsigned.sizeBytes), uki, unpackInitrd))];
+  } finally {
+    for (const one of [image, root, unsigned]) await one.close();
+  }
+}
