@@ -3,13 +3,14 @@ import { dirname, join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { EventBody } from "../../shared/events.ts";
 import { openFoundry } from "../assemble/foundry.ts";
-import { acquire, acquireSources } from "../acquire/acquire.ts";
+import { acquire } from "../acquire/acquire.ts";
+import { lockSources } from "../acquire/sources.ts";
 import { ownCircumstances, runSelf, type Circumstances } from "../host/circumstances.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { fileSystemOf } from "../host/disk.ts";
 import { freshBytes } from "../host/random.ts";
-import { lockedObjects } from "../lock/objects.ts";
+import { buildObjects, lockedObjects } from "../lock/objects.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
 import { initrdUnpacker } from "../seal/verify-tools.ts";
 import { makeScratchCache, type ScratchCache } from "../store/scratch.ts";
@@ -72,8 +73,7 @@ export async function checkBuild(
   let keep = false;
   try {
     // 1. Inputs, once; from then on nothing is online.
-    const packages = [...lock.platform, ...lock.foundry];
-    await acquire(packages, () => acquireSources(spec.platform.mirror, signal), store, context);
+    await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
     const foundry = await openFoundry(lock, store, context);
     // 2. Two sides that share nothing but these inputs.
     const passphrase = freshBytes(24).toString("hex");

@@ -1,12 +1,13 @@
 import { mkdir } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
-import { acquire, acquireSources } from "../acquire/acquire.ts";
+import { acquire } from "../acquire/acquire.ts";
+import { lockSources } from "../acquire/sources.ts";
 import { runStages } from "../assemble/engine.ts";
 import { locateFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
-import { lockedObjects } from "../lock/objects.ts";
+import { buildObjects, lockedObjects } from "../lock/objects.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
 import { compareUkis, within } from "../seal/compare-disk.ts";
@@ -55,8 +56,7 @@ export async function rebuildPublished(
     // 1. What it was made from.
     const inputs = await publishedInputs(paths, directory, manifest, work.directory, signal);
     const { lock, spec } = inputs;
-    const packages = [...lock.platform, ...lock.foundry];
-    await acquire(packages, () => acquireSources(spec.platform.mirror, signal), store, context);
+    await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
     const hashes = lockedObjects(lock).map(({ sha256 }) => sha256);
     const cache = await makeScratchCache(store, hashes);
     try {

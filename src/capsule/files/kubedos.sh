@@ -6,7 +6,9 @@
 #   sh kubedos.sh capsule verify /capsule --key …    any other verb
 # KUBEDOS_CLOCK=+630720000 (seconds) rehearses a rebuild in the future.
 set -eu
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+here=$(CDPATH='' cd -- "$here" && pwd)
 work=${KUBEDOS_CAPSULE_WORK:-/var/tmp/kubedos-capsule}
 fail() {
   printf 'error: %s\n  hint: %s\n' "$1" "$2" >&2
