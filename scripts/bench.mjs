@@ -1,4 +1,4 @@
-// npm run bench [-- --only build,mkosi,scale,nspawn,qemu] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,nspawn,qemu] [--json FILE]
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
 import { writeFile } from "node:fs/promises";
@@ -6,6 +6,7 @@ import { cpus, totalmem } from "node:os";
 import { benchBuild } from "./bench/build.mjs";
 import { benchMachines } from "./bench/machines.mjs";
 import { benchMkosi } from "./bench/mkosi.mjs";
+import { benchProof } from "./bench/proof.mjs";
 import { benchScale } from "./bench/scale.mjs";
 import { scratchDirectory } from "./bench/support.mjs";
 
@@ -13,6 +14,7 @@ const parts = {
   build: benchBuild,
   mkosi: benchMkosi,
   scale: benchScale,
+  proof: benchProof,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
   qemu: (scratch) => benchMachines(scratch, "qemu", [3]),
 };
