@@ -29,6 +29,8 @@ export interface CapsuleContent {
   withVault: boolean;
   /** Signs the list of all files (signify's format). */
   sign(message: Uint8Array): Promise<string>;
+  /** Files beside the spec that belong to it, by their path from there. */
+  content: readonly { path: string; mode: number; content: Uint8Array }[];
 }
 
 /**
@@ -61,6 +63,9 @@ export async function planCapsule(content: CapsuleContent): Promise<PlannedFile[
   // 2. Inputs.
   addBytes(`${capsuleFolders.spec}/${spec}.yaml`, await readFile(paths.spec));
   addBytes(`${capsuleFolders.spec}/${spec}.lock`, await readFile(paths.lock));
+  for (const { path, mode, content: bytes } of content.content) {
+    addBytes(`${capsuleFolders.spec}/${path}`, bytes, mode);
+  }
   if (content.withVault) addBytes(`${capsuleFolders.spec}/${spec}.vault`, await readFile(paths.vault), 0o600);
   for (const { sha256, name, sizeBytes } of lockedObjects(lock)) {
     if ((await store.verify(sha256, { sizeBytes })) !== "ok") {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { copyFile, cp, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { RunContext } from "../host/context.ts";
 import { rebuildPublished, type Rebuilt } from "../lifecycle/rebuild.ts";
@@ -58,10 +58,7 @@ export async function rebuildCapsule(
   // 3. Again, where the spec and its lock are.
   await createUnder(out);
   const paths = { spec: join(out, `${index.spec}.yaml`), lock: join(out, `${index.spec}.lock`) };
-  await mkdir(dirname(paths.spec), { recursive: true });
-  for (const path of Object.values(paths)) {
-    await copyFile(join(capsule, capsuleFolders.spec, path.slice(out.length + 1)), path);
-  }
+  await cp(join(capsule, capsuleFolders.spec), out, { recursive: true });
   const directory = join(capsule, capsuleFolders.artifacts);
   const manifest = parseManifest(
     await readFile(join(directory, manifestFiles.manifest), "utf8"),

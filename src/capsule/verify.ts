@@ -7,7 +7,7 @@ import type { Finding } from "../seal/verify-image.ts";
 import { readTrustedKey } from "../seal/verify-key.ts";
 import { hashFile } from "../store/store.ts";
 import { signifyPublicKey, signifyVerify } from "../vault/signify.ts";
-import { capsuleFiles, capsuleFolders, parseIndex, readIndex, type CapsuleIndex } from "./format.ts";
+import { capsuleFiles, capsuleFolders, parseIndex, readIndex, safePath, type CapsuleIndex } from "./format.ts";
 
 /** How a capsule is checked beside its artifacts. */
 export interface CapsuleVerifyOptions {
@@ -108,8 +108,8 @@ async function checkFile(
 export function parseSums(text: string): Map<string, string> {
   const listed = new Map<string, string>();
   for (const line of text.split("\n")) {
-    const [, sha256, path] = /^([0-9a-f]{64}) {2}([\w.+-]+(?:\/[\w.+-]+)*)$/.exec(line) ?? [];
-    if (sha256 !== undefined && path !== undefined && !path.split("/").includes("..")) listed.set(path, sha256);
+    const [, sha256, path] = /^([0-9a-f]{64}) {2}(.+)$/.exec(line) ?? [];
+    if (sha256 !== undefined && path !== undefined && safePath.test(path)) listed.set(path, sha256);
   }
   return listed;
 }

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir } from "node:fs/promises";
+import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { EventBody } from "../../shared/events.ts";
@@ -16,6 +16,7 @@ import { initrdUnpacker } from "../seal/verify-tools.ts";
 import { makeScratchCache, type ScratchCache } from "../store/scratch.ts";
 import { hashFile } from "../store/store.ts";
 import { sealVault } from "../vault/vault.ts";
+import { contentFolders, readContent } from "./content.ts";
 import { compareStages } from "./check-stages.ts";
 import type { Project } from "./project.ts";
 
@@ -125,6 +126,12 @@ async function prepareSide(
   await mkdir(directory, { recursive: true });
   const file = join(directory, `${spec.metadata.name}.yaml`);
   await copyFile(paths.spec, file);
+  for (const folder of contentFolders) {
+    for (const { path, mode, content } of await readContent(paths.spec, folder)) {
+      await mkdir(dirname(join(directory, path)), { recursive: true });
+      await writeFile(join(directory, path), content, { mode });
+    }
+  }
   await copyFile(paths.lock, join(directory, `${spec.metadata.name}.lock`));
   await sealVault(vault, join(directory, `${spec.metadata.name}.vault`), { passphrase });
   return { name, cache, spec: file, out: join(directory, "out", spec.metadata.name) };

@@ -16,6 +16,9 @@ export interface ContentFile {
   source: string;
 }
 
+/** Folders beside a spec that belong to it. */
+export const contentFolders = ["ansible", "salt"] as const;
+
 /** The layer is in the boot image and in every node's memory. */
 const mostBytes = 2 * 1024 * 1024;
 const mostFiles = 2_000;

@@ -1,11 +1,10 @@
 import { verify } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { collectPlatform } from "../features/collect.ts";
 import type { SpecPaths } from "../host/paths.ts";
-import { projectRoot, readProjectFile } from "../host/project.ts";
+import { projectAssets, readProjectFile } from "../host/project.ts";
 import { readLock } from "../lock/file.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { ed25519PublicKey } from "../seal/dsse.ts";
@@ -56,7 +55,7 @@ export async function publishedInputs(
   return {
     spec,
     lock,
-    platform: collectPlatform(spec, (path) => readFileSync(join(projectRoot(), path), "utf8")),
+    platform: collectPlatform(spec, projectAssets()),
     layer,
     init: await readProjectFile("node/initrd/init"),
     secureBoot: {

@@ -18,14 +18,19 @@ export function tarPadding(sizeBytes: number): number {
 export const tarEnd = Buffer.alloc(2 * tarBlock);
 
 /**
- * Header of a regular file, root:root 0644 (POSIX.1-2017, pax, "ustar Interchange Format").
+ * Header of a regular file, root:root 0644 (POSIX.1-2017, pax, "ustar Interchange Format"). A long name is divided at
+ * a slash into prefix and name.
  *
- * @throws KubedosError when the name has more than 100 bytes, or the file 8 GiB or more
+ * @throws KubedosError when the name cannot be divided into 155 and 100 bytes, or the file has 8 GiB or more
  */
 export function ustarHeader(name: string, sizeBytes: number, epoch: number): Buffer {
-  const head = commonHeader(name, octal(sizeBytes, 11), epoch);
+  const cut = Buffer.byteLength(name) <= 100 ? -1 : name.indexOf("/", Math.max(0, name.length - 101));
+  const head = commonHeader(name.slice(cut + 1), octal(sizeBytes, 11), epoch);
   head.write("0", 156);
   head.write("ustar\x0000", 257);
+  const prefix = name.slice(0, Math.max(0, cut));
+  if (Buffer.byteLength(prefix) > 155) throw new KubedosError("failed", `the name ${name} is too long for an archive`);
+  head.write(prefix, 345);
   return sealed(head);
 }
 

@@ -214,7 +214,7 @@ describe("capsule", () => {
     });
     const { lock, paths, store, vault } = lab.project;
     const sign = async (message: Uint8Array) => signifySign(vault.signing, message);
-    files = await planCapsule({ cluster: "lab", lock, paths, store, withVault: false, sign });
+    files = await planCapsule({ cluster: "lab", lock, paths, store, withVault: false, sign, content: [] });
   });
 
   async function check() {
