@@ -82,7 +82,7 @@ async function fetchFileTo(
     });
   }
   let done = 0;
-  const capped = async function* (chunks: AsyncIterable<Buffer>) {
+  async function* capped(chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
       const take = chunk.subarray(0, Math.max(0, limit + 1 - done));
       done += take.length;
@@ -90,7 +90,7 @@ async function fetchFileTo(
       yield take;
       if (done > limit) return;
     }
-  };
+  }
   await pipeline(body, capped, createWriteStream(path), { signal });
   return true;
 }

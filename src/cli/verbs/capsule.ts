@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "@commander-js/extra-typings";
 import { exitCodes } from "../../../shared/error.ts";
+import type { CapsuleDiff } from "../../capsule/diff.ts";
 import { checksText, verdictStatus } from "../checks.ts";
 import { findingText } from "../findings.ts";
 import { count, formatBytes, formatSeconds, formatTable, printable } from "../format.ts";
@@ -191,7 +192,7 @@ function diffVerb() {
     });
 }
 
-function diffText({ same, facts, files, packages }: import("../../capsule/diff.ts").CapsuleDiff): string {
+function diffText({ same, facts, files, packages }: CapsuleDiff): string {
   if (same) return "the same";
   const rows = [
     ...facts.map(({ what, from, to }) => [what, from, to]),
