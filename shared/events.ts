@@ -40,6 +40,8 @@ export interface NodeFacts {
   /** `none`, `integrity` or `confidentiality`. */
   lockdown?: string;
   tpm?: boolean;
+  /** What /var is; absent until it is mounted, and in containers. */
+  state?: "encrypted" | "plain" | "volatile";
   /** dm-verity root hash of the mounted root, hex. */
   rootHash?: string;
   /** Unsealed substrates (nspawn) have no verity root. */

@@ -20,6 +20,7 @@ export async function nodeFacts(paths: NodePaths, identity: Identity): Promise<N
     lockdown: /\[(\w+)\]/.exec(readText(paths.at("/sys/kernel/security/lockdown")) ?? "")?.[1],
     // In sysfs, because the agent sees no devices but its ports; a container's sysfs shows the host's TPM.
     tpm: !identity.container && existsSync(paths.at("/sys/class/tpm/tpm0")),
+    state: stateKind(paths),
     rootHash,
     sealed: rootHash !== undefined && !identity.container,
     uptimeSeconds: uptimeSeconds(paths, identity.container),
@@ -27,6 +28,11 @@ export async function nodeFacts(paths: NodePaths, identity: Identity): Promise<N
     memoryAvailableBytes: memoryBytes(memory, "MemAvailable"),
     planes: await planeFacts(identity),
   };
+}
+
+function stateKind(paths: NodePaths): NodeFacts["state"] {
+  const kind = readText(paths.state);
+  return kind === "encrypted" || kind === "plain" || kind === "volatile" ? kind : undefined;
 }
 
 /** Seconds since the kernel started; in a container, since its first process did. */

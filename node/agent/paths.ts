@@ -15,6 +15,10 @@ export interface NodePaths {
   /** Root hash that the initrd mapped, for the case that the table cannot be read. */
   rootHash: string;
   networkd: string;
+  /** What /var is, once kubedos-state.service has mounted it. */
+  state: string;
+  /** Why kubedos-state.service stops the machine. */
+  stopped: string;
 }
 
 export function nodePaths(root: string): NodePaths {
@@ -28,5 +32,7 @@ export function nodePaths(root: string): NodePaths {
     verityTable: at("/run/kubedos/verity-table"),
     rootHash: at("/run/kubedos/roothash"),
     networkd: at(renderedPaths.networkd),
+    state: at("/run/kubedos/state"),
+    stopped: at("/run/kubedos/stopped"),
   };
 }

@@ -17,7 +17,7 @@ import type { NodePaths } from "./paths.ts";
 import { missingPlanes } from "./planes.ts";
 import { parseRequest } from "./request.ts";
 import { scan } from "./scan.ts";
-import { messageOf, sleep } from "./text.ts";
+import { messageOf, readText, sleep } from "./text.ts";
 import { followVip } from "./vip.ts";
 
 const firstPollMs = 200;
@@ -25,6 +25,7 @@ const slowestPollMs = 2_000;
 const complainAfterMs = 30_000;
 const factsEveryMs = 30_000;
 const mostRequests = 16;
+const stateEveryMs = 500;
 
 /** The agent's life after rendering: it answers requests, follows the planes up, then reports facts. Does not end. */
 export async function runAgent(paths: NodePaths, identity: Identity, log: EventLog): Promise<void> {
@@ -44,6 +45,7 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   }
 
   enter("rendered");
+  void followState(paths, identity, log);
   serveControl(paths, log.emit, requestHandler(paths, identity, log)).catch((error: unknown) => {
     log.emit({ type: "log", level: "error", message: `the control port cannot be served: ${messageOf(error)}` });
   });
@@ -64,6 +66,18 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   for (;;) {
     await sleep(factsEveryMs);
     await reportFacts();
+  }
+}
+
+/** Passes on why the machine stops, where its state partition cannot be used; ends when it is in use. */
+async function followState(paths: NodePaths, { node, container }: Identity, log: EventLog): Promise<void> {
+  while (!container && readText(paths.state) === undefined) {
+    const reason = readText(paths.stopped);
+    if (reason !== undefined) {
+      log.emit({ type: "node.phase", node: node.name, phase: "failed", note: reason });
+      return;
+    }
+    await sleep(stateEveryMs);
   }
 }
 

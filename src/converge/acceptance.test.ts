@@ -93,7 +93,7 @@ describe("sealed", () => {
   test("passes when every node is as manufactured", async () => {
     const { passed, checks } = await gate("sealed");
     expect(passed).toBe(true);
-    expect(checks).toHaveLength(3 * 5);
+    expect(checks).toHaveLength(3 * 6);
   });
 
   test.each<[string, Partial<NodeFacts>]>([
@@ -104,6 +104,8 @@ describe("sealed", () => {
     ["there is no TPM", { tpm: false }],
     ["the root is another one", { rootHash: "cd".repeat(32) }],
     ["there is no verity root", { rootHash: undefined }],
+    ["the state is not encrypted", { state: "plain" }],
+    ["the state is not mounted", { state: undefined }],
   ])("fails when on one node %s", async (_what, difference) => {
     const { passed, failures } = await gate("sealed", ({ facts }) => ({
       facts: (node) => ({ ...facts(node), ...(node === "worker-1" ? difference : {}) }),

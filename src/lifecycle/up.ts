@@ -10,6 +10,7 @@ import { observe, waitForPhase } from "../converge/observe.ts";
 import { writeReport, type Report } from "../converge/report.ts";
 import { convergenceError } from "../converge/text.ts";
 import { waitForConvergence } from "../converge/wait.ts";
+import { waitForServices } from "../converge/settle.ts";
 import { nowMs, stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
@@ -20,6 +21,9 @@ import type { BuildInputs } from "./graph.ts";
 import { placeLayer, placeSealed, settleOtherArtifacts } from "./place.ts";
 import { writeRun } from "./run-state.ts";
 import { extractTree } from "./tree.ts";
+
+/** Time for services to start once the planes are up: first boots make the state partition meanwhile. */
+const servicesMs = 120_000;
 
 /** What `up` works with. */
 export interface UpInputs {
@@ -86,22 +90,20 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
 
   // 5. Gates and report.
   const gating = stopwatch();
-  const gates = await runGates(
-    {
-      spec,
-      layer: inputs.layer,
-      rootHash: built.rootHash,
-      sealedSubstrate: substrate.sealed,
-      observer,
-      convergence:
-        hub === undefined
-          ? undefined
-          : { first: convergence, again: () => convergenceHub(inputs).converge({}, context) },
-      shell: inputs.shell,
-      signal: context.signal,
-    },
-    context,
-  );
+  const { layer } = inputs;
+  const proven = {
+    spec,
+    layer,
+    rootHash: built.rootHash,
+    sealedSubstrate: substrate.sealed,
+    observer,
+    convergence:
+      hub === undefined ? undefined : { first: convergence, again: () => convergenceHub(inputs).converge({}, context) },
+    shell: inputs.shell,
+    signal: context.signal,
+  };
+  if (lost.length === 0) await waitForServices(proven, servicesMs, context);
+  const gates = await runGates(proven, context);
   const report: Report = {
     format: 1,
     cluster: spec.metadata.name,

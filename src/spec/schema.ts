@@ -133,6 +133,12 @@ const platformSchema = z
       .enum(["cloud", "generic"])
       .default("cloud")
       .describe("`cloud`: small, virtual machines only. `generic`: also physical machines."),
+    state: z
+      .enum(["encrypted", "plain", "volatile"])
+      .default("encrypted")
+      .describe(
+        "What a machine's /var is. `encrypted`: a partition that only this machine's TPM unlocks, in its present Secure Boot state. `plain`: an unencrypted partition. `volatile`: memory, empty after each boot. Containers have a directory of the host, unless `volatile`.",
+      ),
     features: z
       .array(z.enum(featureNames))
       .optional()

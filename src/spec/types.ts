@@ -6,6 +6,9 @@
 export const targetNames = ["raw", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce"] as const;
 export type TargetName = (typeof targetNames)[number];
 
+export const kernelFlavours = ["cloud", "generic"] as const;
+export type KernelFlavour = (typeof kernelFlavours)[number];
+
 export const substrateNames = ["qemu", "nspawn"] as const;
 export type SubstrateName = (typeof substrateNames)[number];
 
@@ -59,7 +62,9 @@ export interface Spec {
     repository: { mode: "connected" | "darksite" | "both"; profile: "base" | "base+updates" | "full" };
     /** Mirrors tried in order (base URLs of Debian archives); empty: the host's own apt configuration. */
     mirror: string[];
-    kernel: "cloud" | "generic";
+    kernel: KernelFlavour;
+    /** What /var is: LUKS2 unlocked by the machine's TPM, an unencrypted partition, or memory. */
+    state: "encrypted" | "plain" | "volatile";
     /** Sorted; a spec that lists a feature without those it needs is refused (see feature-needs.ts). */
     features: FeatureName[];
     /** The virtual address that the nodes of role edge share; feature `edge` serves it. */

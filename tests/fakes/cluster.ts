@@ -85,6 +85,7 @@ export function healthyAgents(layer: ClusterLayer, rootHash: string): FakeAgents
       setupMode: false,
       lockdown: "integrity",
       tpm: true,
+      state: "encrypted",
       rootHash,
       sealed: true,
       uptimeSeconds: 60,

@@ -7,7 +7,7 @@ import { run } from "../../src/host/run.ts";
  * as init. It writes an event, shows what it was given, and ends at the signal that asks systemd to power off.
  */
 export async function makeTree(root: string): Promise<string> {
-  for (const directory of ["dev", "etc", "proc", "run", "sbin", "sys", "tmp", "usr/bin", "var"]) {
+  for (const directory of ["dev", "etc", "proc", "run", "sbin", "sys", "tmp", "usr/bin", "var/lib/dpkg"]) {
     await mkdir(join(root, directory), { recursive: true });
   }
   for (const program of ["/bin/sh", "/bin/cat", "/bin/sleep", "/bin/ls"]) await copyProgram(program, root);

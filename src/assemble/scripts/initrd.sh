@@ -1,7 +1,6 @@
 #!/bin/sh
-# initrd.sh: kernel and initrd from the kernel's package and the foundry's busybox, dmsetup and signify: /out/vmlinuz,
-# /out/initrd; prints the kernel's version. MODULES (words) are what the initrd may need to find the root and the seed;
-# what they depend on is added in order.
+# initrd.sh: kernel and initrd from the kernel's package, the foundry's busybox and TOOLS (paths): /out/vmlinuz, /out/initrd;
+# prints the kernel's version. MODULES (words) are what the initrd may need; what they depend on is added in order.
 set -eu
 umask 022
 kernel=/work/kernel image=/work/image
@@ -23,7 +22,7 @@ done < /work/modules
 cp /usr/bin/busybox "$image/bin/busybox"
 mkdir -p "$image/lib64" "$image/lib/x86_64-linux-gnu"
 cp -L /usr/lib64/ld-linux-x86-64.so.2 "$image/lib64/"
-for tool in /usr/sbin/dmsetup /usr/bin/signify-openbsd; do
+for tool in $TOOLS; do
   cp "$tool" "$image/bin/"
   ldd "$tool" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p'
 done | sort -u | while read -r library; do cp -L "$library" "$image/lib/x86_64-linux-gnu/"; done

@@ -1,5 +1,5 @@
 import { featureNeeds } from "../../spec/feature-needs.ts";
-import { textFile } from "../files.ts";
+import { textFile, unitFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
 /** Debian with systemd as PID 1, nothing that a sealed node does not use, root without a password. */
@@ -27,7 +27,11 @@ export const feature = {
     "util-linux",
     "zstd",
   ],
-  files: () => [
+  files: (spec, assets) => [
+    // /var: the state partition (docs/identity.md).
+    textFile("/usr/lib/kubedos/state.sh", assets("node/state/state.sh")),
+    textFile("/usr/lib/kubedos/state.conf", `mode=${spec.platform.state}\n`),
+    unitFile(assets, "kubedos-state.service"),
     // The node writes these two at boot (render); the image's own are replaced by links into /run.
     textFile(
       "/usr/lib/tmpfiles.d/kubedos.conf",
@@ -45,7 +49,7 @@ export const feature = {
     textFile("/usr/lib/systemd/coredump.conf.d/10-kubedos.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
   ],
   units: {
-    enable: ["systemd-networkd.service"],
+    enable: ["kubedos-state.service", "systemd-networkd.service"],
     mask: [
       // Package maintenance: a node is never changed in place.
       "apt-daily-upgrade.timer",
@@ -67,7 +71,7 @@ export const feature = {
       // A node waits for its planes, not for "some" network.
       "systemd-networkd-wait-online.service",
       "systemd-networkd-persistent-storage.service",
-      // No foreign binaries, no TPM-bound data yet: both cost a slow machine a noticeable part of its boot.
+      // No foreign binaries; systemd-repart makes the TPM's storage key itself: both cost a slow machine a part of its boot.
       "proc-sys-fs-binfmt_misc.automount",
       "systemd-binfmt.service",
       "systemd-tpm2-setup-early.service",

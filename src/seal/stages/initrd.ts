@@ -1,5 +1,6 @@
 import type { Stage } from "../../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
+import type { KernelFlavour } from "../../spec/types.ts";
 
 /**
  * Kernel modules that the initrd may need before the root is there: block devices, the agent's port, verity, erofs and
@@ -12,6 +13,8 @@ const modules = {
     "virtio_scsi",
     "sd_mod",
     "nvme",
+    "vmw_pvscsi",
+    "hv_storvsc",
     "virtio_console",
     "dm-verity",
     "erofs",
@@ -43,19 +46,68 @@ const modules = {
   ],
 } as const;
 
+const initrdTools = ["/usr/sbin/dmsetup", "/usr/bin/signify-openbsd"];
+
 /** Kernel and base initrd, from the kernel's package alone. Passes on `uname`. */
 export function initrdStage(
   tools: Tools,
   kernel: { sha256: string },
-  flavour: keyof typeof modules,
+  flavour: KernelFlavour,
   init: { sha256: string },
 ): Stage {
+  const environment = { MODULES: modules[flavour].join(" "), TOOLS: initrdTools.join(" ") };
   return {
     name: "initrd",
     version: scriptVersion(tools, "initrd.sh"),
-    options: { epoch: tools.epoch, modules: modules[flavour] },
+    options: { epoch: tools.epoch, ...environment },
     inputs: { kernel, init },
     outputs: ["vmlinuz", "initrd"],
-    run: (work) => runScript(tools, work, "initrd.sh", [], { env: { MODULES: modules[flavour].join(" ") } }),
+    run: (work) => runScript(tools, work, "initrd.sh", [], { env: environment }),
+  };
+}
+
+/** What the image writer needs besides: the medium, a keyboard, sticks, the firmware's variables, network cards' addresses. */
+const writerModules = [
+  ...modules.generic,
+  "ata_piix",
+  "ata_generic",
+  "vmd",
+  "aacraid",
+  "smartpqi",
+  "hpsa",
+  "isofs",
+  "vfat",
+  "nls_cp437",
+  "nls_ascii",
+  "usbhid",
+  "hid_generic",
+  "efivarfs",
+  "virtio_net",
+  "vmxnet3",
+  "e1000",
+  "e1000e",
+  "igb",
+  "igc",
+  "ixgbe",
+  "i40e",
+  "r8169",
+  "tg3",
+];
+const writerTools = ["/usr/bin/signify-openbsd", "/usr/bin/zstd", "/usr/bin/age", "/usr/bin/efibootmgr"];
+
+/** Kernel and initrd of the image writer, whose parts are node/writer/. Passes on `uname`. */
+export function writerInitrdStage(
+  tools: Tools,
+  kernel: { sha256: string },
+  init: { sha256: string },
+): Stage {
+  const environment = { MODULES: writerModules.join(" "), TOOLS: writerTools.join(" ") };
+  return {
+    name: "writer-initrd",
+    version: scriptVersion(tools, "initrd.sh"),
+    options: { epoch: tools.epoch, ...environment },
+    inputs: { kernel, init },
+    outputs: ["vmlinuz", "initrd"],
+    run: (work) => runScript(tools, work, "initrd.sh", [], { env: environment }),
   };
 }

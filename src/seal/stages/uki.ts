@@ -6,7 +6,10 @@ import { buildUki } from "../uki.ts";
 
 const stub = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
 
-/** Kernel command line of the sealed platform, without the root's own words. */
+/**
+ * Kernel command line of the sealed platform, without the root's own words. These come after `--`: what firmware tables
+ * append (systemd-stub(7)) is then no parameter of the kernel, and the initrd, which reads it all, stops.
+ */
 const commandLine = [
   "console=ttyS0",
   "quiet",
@@ -33,7 +36,7 @@ export function ukiStage(tools: Tools, root: Stage, initrd: Stage, layer: { sha2
     outputs: ["unsigned", "cmdline"],
     async run(work) {
       const { roothash, blocks, salt } = work.meta["root"]!;
-      const cmdline = [...commandLine, `kubedos.root=${blocks}:${roothash}:${salt}`].join(" ");
+      const cmdline = [...commandLine, "--", `kubedos.root=${blocks}:${roothash}:${salt}`].join(" ");
       const base = await readFile(work.inputs["initrd"]!);
       const padding = Buffer.alloc((4 - (base.length % 4)) % 4);
       const image = buildUki(await readFile(join(tools.foundry.directory, stub)), [

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, rm, rmdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rename, rm, rmdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import { delay } from "../../host/clock.ts";
@@ -9,6 +9,7 @@ import { endDaemon, isRunning, logTail, sendLine, startDaemon, type Daemon } fro
 import type { SpecPaths } from "../../host/paths.ts";
 import { hostProbe } from "../../host/probe.ts";
 import { projectRoot } from "../../host/project.ts";
+import { run } from "../../host/run.ts";
 import { makeRuntimeDirectory, socketPath } from "../../host/runtime-directory.ts";
 import { findTool } from "../../host/tools.ts";
 import type { SpecNode } from "../../spec/types.ts";
@@ -125,6 +126,7 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
   await rm(hostLink(lab.paths, node.name), { force: true });
   await symlink(host, hostLink(lab.paths, node.name));
   const credentials = await writeCredentials(directory, seed);
+  const state = await stateBinds(lab, directory, tree, context);
   const userspace = await userspaceWireguard(lab, host, context);
   // 2. The container, in the cluster's network and a control group of its own.
   const name = machineName(lab.paths, claim.record);
@@ -141,6 +143,7 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
     "--bind=/dev/net/tun",
     `--bind=${bindPath(host)}:/run/kubedos/host`,
     `--bind-ro=${bindPath(layer)}:/run/kubedos/layer`,
+    ...state,
     ...userspace,
     ...credentials.map(({ name, file }) => `--load-credential=${name}:${file}`),
   ]);
@@ -231,6 +234,21 @@ async function writeCredentials(directory: string, seed: NodeSeed): Promise<{ na
       return { name, file };
     }),
   );
+}
+
+/**
+ * The node's /var: a directory beside its other files, filled with what the image has there. The list of installed
+ * packages is the image's own.
+ */
+async function stateBinds(lab: Lab, directory: string, tree: string, context: RunContext): Promise<string[]> {
+  if (lab.spec.platform.state === "volatile") return [];
+  const state = join(directory, "var");
+  if ((await stat(state).catch(() => undefined)) === undefined) {
+    await rm(`${state}.new`, { recursive: true, force: true });
+    await run("cp", ["--archive", join(tree, "var"), `${state}.new`], { signal: context.signal, timeoutMs: 120_000 });
+    await rename(`${state}.new`, state);
+  }
+  return [`--bind=${bindPath(state)}:/var`, `--bind-ro=${bindPath(join(tree, "var/lib/dpkg"))}:/var/lib/dpkg`];
 }
 
 /** Where the host's kernel has no WireGuard, its wireguard-go is bound in. */
