@@ -13,7 +13,7 @@ fail() {
   # The agent holds the events port: it passes this on.
   echo "$*" > /run/kubedos/stopped.new
   mv /run/kubedos/stopped.new /run/kubedos/stopped
-  sleep 3
+  sleep 5
   systemctl poweroff --force
   sleep 3600
 }
@@ -106,7 +106,9 @@ if [ "$(cat $state/lib/kubedos/image 2>/dev/null)" != "$roothash" ]; then
   mv $state/lib/kubedos/image.new $state/lib/kubedos/image
 fi
 try '/var cannot be mounted' mount --bind $state /var
+# First, because what is mounted below one of the two would appear below the other.
+umount $state
 try '/var/lib/dpkg cannot be mounted' mount --bind -o ro $image/var/lib/dpkg /var/lib/dpkg
-umount $state $image
+umount $image
 rmdir $state $image
 done_as "$mode"

@@ -107,6 +107,7 @@ test("status --json: both nodes sealed, with planes that have shaken hands", asy
       setupMode: false,
       lockdown: "integrity",
       tpm: true,
+      state: "encrypted",
       sealed: true,
       rootHash: report.rootHash,
     });
@@ -160,8 +161,11 @@ test("up of a lab that is up changes nothing and passes", async () => {
   expect(await pids()).toEqual(before);
 });
 
-test("a machine that dies is seen by status, and up starts it again as the same node", async () => {
+test("a machine that dies is seen by status, and up starts it again as the same node with its state", async () => {
   const before = await pids();
+  const keep = ["sudo", "sh", "-c", "'echo kept > /var/lib/kubedos/kept && sync'"];
+  const kept = await cli("ssh", "--spec", specFile, "worker-1", "--", ...keep);
+  expect(kept.status, kept.stderr).toBe(0);
   process.kill(before["worker-1"]!, "SIGKILL");
   await until("the end of worker-1", 20, async () => ((await pids())["worker-1"] === undefined ? true : undefined));
   const cluster = await status();
@@ -177,6 +181,11 @@ test("a machine that dies is seen by status, and up starts it again as the same 
   expect(after["worker-1"]).not.toBe(before["worker-1"]);
   // The same host key and the same keys on every plane: the hub has accepted it, and so does ssh.
   expect((await cli("ssh", "--spec", specFile, "worker-1", "--", "hostname")).stdout).toBe("worker-1\n");
+  expect((await cli("ssh", "--spec", specFile, "worker-1", "--", "cat", "/var/lib/kubedos/kept")).stdout).toBe(
+    "kept\n",
+  );
+  const packages = await cli("ssh", "--spec", specFile, "worker-1", "--", "dpkg-query", "-W", "base-files");
+  expect(packages.stdout).toContain("base-files");
   expect((await status()).nodes.map(({ phase }) => phase)).toEqual(["fabric", "fabric"]);
 });
 

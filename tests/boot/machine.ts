@@ -1,7 +1,8 @@
-import { copyFile, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { KubedosEvent } from "../../shared/events.ts";
-import { endDaemon, isRunning, startDaemon } from "../../src/host/daemon.ts";
+import type { KubedosEvent, NodeFacts } from "../../shared/events.ts";
+import { delay } from "../../src/host/clock.ts";
+import { endDaemon, isRunning, sendLine, startDaemon } from "../../src/host/daemon.ts";
 import { run } from "../../src/host/run.ts";
 import type { SpecNode } from "../../src/spec/types.ts";
 import { chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
@@ -14,6 +15,10 @@ export interface Machine {
   events(): Promise<KubedosEvent[]>;
   /** Waits for text on the console. @throws Error with the console's end when it does not come or the node's agent runs */
   shows(pattern: RegExp): Promise<void>;
+  /** Waits for text on the console, whatever else happens. */
+  says(pattern: RegExp): Promise<void>;
+  /** What the node's agent says of itself, once it says it. */
+  facts(wanted: (facts: NodeFacts) => boolean): Promise<NodeFacts>;
   /** Waits for a phase. @throws Error with the console's end when it does not come or the machine ends before */
   reaches(phase: string): Promise<void>;
   /** Waits until the machine has powered itself off. */
@@ -28,6 +33,10 @@ export interface PowerOn {
   /** Content of the seed disk; absent: there is no such disk. */
   seed: Uint8Array | undefined;
   extraArguments?: string[];
+  /** Go on with disk, firmware variables and TPM of the machine that had this name before. */
+  again?: boolean;
+  /** Arguments of QEMU whose value begins with one of these go, with their flag. */
+  without?: string[];
 }
 
 const limitSeconds = 240;
@@ -55,8 +64,12 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
   const directory = join(scratch.directory, options.name);
   await mkdir(join(directory, "tpm"), { recursive: true });
   const files = machineFiles(directory, directory, "m", options.firmware.code);
-  await copyFile(options.firmware.vars, files.vars);
-  await run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", options.image, "-F", "raw", files.disk]);
+  if (options.again !== true) {
+    const size = `${options.node.diskGiB}G`;
+    await copyFile(options.firmware.vars, files.vars);
+    await run("qemu-img", ["create", "-q", "-f", "qcow2", "-b", options.image, "-F", "raw", files.disk, size]);
+  }
+  for (const log of [files.console, files.events]) await rm(log, { force: true });
   if (options.seed !== undefined) await writeFile(files.seed, options.seed);
   const log = join(directory, "log");
   const state = `dir=${join(directory, "tpm")}`;
@@ -71,6 +84,7 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
     const left = [
       "tap,",
       "virtio-net-pci,",
+      ...(options.without ?? []),
       ...(options.seed === undefined ? ["if=none,id=seed,", "virtio-blk-pci,drive=seed"] : []),
     ];
     const args = leaveOut(qemuArguments("boot-test", options.node, files, accelerator), left);
@@ -86,7 +100,11 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
   }
 }
 
-function observe(files: { console: string; events: string }, log: string, alive: () => Promise<boolean>): Machine {
+function observe(
+  files: { console: string; events: string; controlSocket: string },
+  log: string,
+  alive: () => Promise<boolean>,
+): Machine {
   const text = (file: string) => readFile(file, "utf8").catch(() => "");
   const console = async () => (await text(files.console)).replaceAll("\0", "").replaceAll("\r", "");
   const end = async () => `${await text(log)}\n${(await console()).slice(-3_000)}`;
@@ -114,6 +132,23 @@ function observe(files: { console: string; events: string }, log: string, alive:
         return undefined;
       };
       await until(`the phase ${phase}`, limitSeconds, seen, end);
+    },
+    async says(pattern) {
+      const seen = async () => pattern.test(await console()) || undefined;
+      await until(`${pattern} on the console`, limitSeconds, seen, end);
+    },
+    async facts(wanted) {
+      let id = 0;
+      const ask = async () => {
+        const request = { id: `facts-${++id}`, command: "facts" };
+        await sendLine(files.controlSocket, JSON.stringify(request)).catch(() => undefined);
+        for (const event of (await events()).toReversed()) {
+          if (event.type === "node.reply" && wanted(event.data as NodeFacts)) return event.data as NodeFacts;
+        }
+        await delay(1_000);
+        return undefined;
+      };
+      return until("the facts that are waited for", limitSeconds, ask, end);
     },
     async ends() {
       await until("the end of the machine", limitSeconds, async () => !(await alive()) || undefined, end);

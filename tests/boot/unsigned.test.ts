@@ -30,6 +30,14 @@ test.concurrent("words that the firmware's tables add to the kernel's command li
   });
 });
 
+test.concurrent("words for the kernel itself do not reach it: another first program is not started", async () => {
+  const extra = "io.systemd.stub.kernel-cmdline-extra=rdinit=/bin/busybox";
+  await boot("first-program", ["-smbios", `type=11,value=${extra}`], async (machine) => {
+    await machine.shows(/kubedos: boot stopped: .*nobody has signed: rdinit=\/bin\/busybox\n/);
+    await machine.ends();
+  });
+});
+
 test.concurrent("credentials beside the seed's are not taken: no name, no key, no unit", async () => {
   // systemd.system-credentials(7): units and drop-ins may come as credentials. The agent's start would wait for this one.
   const unit =
