@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { buildSeed } from "../../src/fabric/seed.ts";
 import { run } from "../../src/host/run.ts";
+import { partitionOffset } from "./image.ts";
 import { withMachine, type Machine, type PowerOn } from "./machine.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
@@ -86,9 +87,7 @@ test.concurrent("a machine without TPM: nothing is stored unencrypted instead", 
 
 /** First byte of the state partition, from the table that the first boot wrote. */
 async function stateOffset(disk: string): Promise<number> {
-  const raw = `${disk}.head`;
-  await run("qemu-img", ["dd", "-f", "qcow2", "-O", "raw", "bs=1M", "count=1", `if=${disk}`, `of=${raw}`]);
-  const { stdout } = await run("sfdisk", ["--dump", raw], { okStatuses: [0, 1] });
-  const line = stdout.split("\n").find((one) => one.includes("kubedos-state"));
-  return Number(/start= *(\d+)/.exec(line ?? "")![1]) * 512;
+  const head = `${disk}.head`;
+  await run("qemu-img", ["dd", "-f", "qcow2", "-O", "raw", "bs=1M", "count=1", `if=${disk}`, `of=${head}`]);
+  return partitionOffset(head, "kubedos-state");
 }
