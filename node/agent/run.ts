@@ -71,7 +71,8 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
 
 /** Passes on why the machine stops, where its state partition cannot be used; ends when it is in use. */
 async function followState(paths: NodePaths, { node, container }: Identity, log: EventLog): Promise<void> {
-  while (!container && readText(paths.state) === undefined) {
+  if (container) return;
+  while (readText(paths.state) === undefined) {
     const reason = readText(paths.stopped);
     if (reason !== undefined) {
       log.emit({ type: "node.phase", node: node.name, phase: "failed", note: reason });
