@@ -35,6 +35,8 @@ test.concurrent("words for the kernel itself do not reach it: another first prog
   await boot("first-program", ["-smbios", `type=11,value=${extra}`], async (machine) => {
     await machine.shows(/kubedos: boot stopped: .*nobody has signed: rdinit=\/bin\/busybox\n/);
     await machine.ends();
+    const phases = (await machine.events()).flatMap((event) => (event.type === "node.phase" ? [event.phase] : []));
+    expect(phases).toEqual(["failed"]);
   });
 });
 
