@@ -96,11 +96,7 @@ const writerModules = [
 const writerTools = ["/usr/bin/signify-openbsd", "/usr/bin/zstd", "/usr/bin/age", "/usr/bin/efibootmgr"];
 
 /** Kernel and initrd of the image writer, whose parts are node/writer/. Passes on `uname`. */
-export function writerInitrdStage(
-  tools: Tools,
-  kernel: { sha256: string },
-  init: { sha256: string },
-): Stage {
+export function writerInitrdStage(tools: Tools, kernel: { sha256: string }, init: { sha256: string }): Stage {
   const environment = { MODULES: writerModules.join(" "), TOOLS: writerTools.join(" ") };
   return {
     name: "writer-initrd",
