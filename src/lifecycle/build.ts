@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { acquire } from "../acquire/acquire.ts";
 import { lockSources } from "../acquire/sources.ts";
@@ -6,6 +7,7 @@ import { openFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
+import { authenticodeMessage } from "../seal/authenticode.ts";
 import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { buildObjects } from "../lock/objects.ts";
@@ -59,6 +61,7 @@ export async function build(
     // 3. Stages.
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
+    if (inputs.signedLater === true) await makeUnsigned(graph, inputs, store, context);
     const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign, graph.esp];
     if (options.serial === true) for (const stage of stageOrder(wanted)) await runStages([stage], store, context);
     const done = await runStages(wanted, store, context);
@@ -82,6 +85,15 @@ export async function build(
   } finally {
     await lease.release();
   }
+}
+
+/** Everything but what a signature goes into; then asks for the first one. */
+async function makeUnsigned(graph: BuildGraph, inputs: BuildInputs, store: Store, context: RunContext): Promise<void> {
+  const done = await runStages([graph.uki, graph.sbom, graph.firmware], store, context);
+  const { signature } = inputs.secureBoot;
+  if (!("sign" in signature)) return;
+  const image = await readFile(store.path(done.get(graph.uki)!.outputs["unsigned"]!.sha256));
+  await signature.sign(authenticodeMessage(image, inputs.lock.epoch));
 }
 
 async function publish(

@@ -42,6 +42,8 @@ export interface BuildInputs {
   signing: FoundrySigner;
   /** ed25519 key that signs seeds (32 bytes): the one in the cluster layer. */
   seedKey: Uint8Array;
+  /** Signatures may not be there yet: all that needs none is made first. */
+  signedLater?: boolean;
 }
 
 /** The build of one spec as stages. */

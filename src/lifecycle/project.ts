@@ -8,7 +8,7 @@ import { cacheDirectory, specPaths, type SpecPaths } from "../host/paths.ts";
 import { projectAssets, readProjectFile } from "../host/project.ts";
 import { readLock, writeLock } from "../lock/file.ts";
 import type { Lock } from "../lock/types.ts";
-import { vaultSigners } from "../seal/signer.ts";
+import type { PendingSignatures } from "../seal/pending.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
@@ -19,6 +19,7 @@ import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import { readPlaybooks } from "./content.ts";
 import type { BuildInputs } from "./graph.ts";
 import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
+import { chooseSigners } from "./signers.ts";
 
 /** One spec with everything that belongs to it, opened. */
 export interface Project {
@@ -39,6 +40,8 @@ export interface ProjectOptions {
   create: boolean;
   /** Changes from the command line. */
   override?: (spec: Spec) => Spec;
+  /** Instead of any key: signatures that somebody else makes. */
+  pending?: PendingSignatures;
 }
 
 /** Opens spec, vault, lock and store, and lays out what a build is made from. */
@@ -52,7 +55,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const lock = await openLock(spec, paths, store, options.create, context);
   const authorities = await clusterAuthorities(spec, vault);
   const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
-  const signers = vaultSigners(vault);
+  const signers = chooseSigners(spec, vault, context.signal, options.pending);
   const content = await readPlaybooks(specFile, spec, context);
   const build: BuildInputs = {
     spec,
@@ -63,11 +66,12 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,
       kek: vault.secureBoot.kek.certificate,
-      db: vault.secureBoot.db.certificate,
+      db: signers.boot.certificate,
       signature: signers.boot,
     },
     signing: signers.foundry,
     seedKey: vault.signing.publicKey,
+    signedLater: options.pending !== undefined,
   };
   return { spec, paths, platform, lock, vault, authorities, layer, store, build };
 }

@@ -22,14 +22,15 @@ const headBytes = 34 * 512;
 
 /**
  * Looks at every byte of a disk: partition table, boot partition and boot image, cluster layer, root and hash tree, and
- * that the rest is empty. Offsets of findings are bytes of the disk. Hands out the boot image for its signature check.
+ * that the rest is empty. Offsets of findings are bytes of the disk. Hands out the boot image
+ * for its signature check, and the root, where it is whole, to be looked into.
  */
 export async function verifyDisk(
   image: DiskImage,
   manifest: Manifest,
   publicKey: Uint8Array,
   signal: AbortSignal,
-): Promise<{ checks: DiskCheck[]; uki?: Buffer }> {
+): Promise<{ checks: DiskCheck[]; uki?: Buffer; root?: Buffer }> {
   const checks: DiskCheck[] = [];
   const { rootHash } = manifest.platform;
   // 1. Partition table.
@@ -78,7 +79,12 @@ export async function verifyDisk(
     if (offsetBytes !== undefined) unused.push({ structure: "unused space", offsetBytes, message: "is not empty" });
   }
   checks.push({ name: "unused space", detail: "zeros between and after the partitions", findings: unused });
-  return { checks, uki: "uki" in boot ? boot.uki : undefined };
+  const sealed = checks.find(({ name }) => name === "root")?.findings.length === 0;
+  return {
+    checks,
+    uki: "uki" in boot ? boot.uki : undefined,
+    root: sealed ? await image.read(root.firstByte, manifest.platform.root.sizeBytes) : undefined,
+  };
 }
 
 type Boot =

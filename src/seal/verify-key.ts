@@ -1,7 +1,10 @@
 import { createPublicKey } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
+import { configDirectory } from "../host/paths.ts";
 import { parseSignifyPublicKey } from "../vault/signify.ts";
+import { parseRevoked } from "./revoked.ts";
 
 /**
  * The foundry's public key as a person hands it over: a file in signify's format or PEM, or the base64 line that a
@@ -28,6 +31,23 @@ export async function readTrustedKey(given: string): Promise<Buffer> {
       cause,
     });
   }
+}
+
+/**
+ * Fingerprints of revoked keys from a file, or from `revoked` in the user's configuration where it exists.
+ *
+ * @throws KubedosError (usage) when the file cannot be read, or a line of it is no key
+ */
+export async function readRevoked(file: string | undefined): Promise<Set<string> | undefined> {
+  const path = file ?? join(configDirectory(), "revoked");
+  const text = await readFile(path, "utf8").catch((cause: NodeJS.ErrnoException) => {
+    if (file === undefined && cause.code === "ENOENT") return undefined;
+    throw new KubedosError("usage", `the list of revoked keys ${path} cannot be read`, {
+      hint: "it has one key a line: a fingerprint, or a signify public key",
+      cause,
+    });
+  });
+  return text === undefined ? undefined : parseRevoked(text, path);
 }
 
 function fromPem(text: string): Buffer {

@@ -4,11 +4,14 @@ import { basename, dirname, join, resolve } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { hashFile } from "../store/store.ts";
 import { keyFingerprint } from "./dsse.ts";
+import { openErofs } from "./erofs-content.ts";
 import { manifestFiles, parseManifest, type Manifest, type ManifestFile } from "./manifest.ts";
+import { certificateFingerprint } from "./signer.ts";
 import { openArtifact } from "./verify-artifact.ts";
 import { verifyDisk } from "./verify-disk.ts";
 import { firstDifference, type DiskImage, type Finding } from "./verify-image.ts";
-import { readTrustedKey } from "./verify-key.ts";
+import { readRevoked, readTrustedKey } from "./verify-key.ts";
+import { checkSboms } from "./verify-sbom.ts";
 import { checkCosignSignature, checkProvenance, checkSignature } from "./verify-statements.ts";
 import { verifyTool } from "./verify-tools.ts";
 
@@ -33,6 +36,8 @@ export interface VerifyOptions {
   key?: string;
   /** Take the key that is found beside the artifacts for the foundry's. */
   anyKey: boolean;
+  /** File with revoked keys, one a line; without: `revoked` in the user's configuration, where it exists. */
+  revoked?: string;
   /** Leave the boot image's Secure Boot signature out. */
   withoutAuthenticode: boolean;
   signal: AbortSignal;
@@ -77,6 +82,7 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyResult
   });
   const publicKey = await trust(directory, options, notes);
   const result = { directory, fingerprint: keyFingerprint(publicKey), checks };
+  await checkRevoked(directory, publicKey, await readRevoked(options.revoked), notes);
   // 2. The manifest, which vouches for the rest.
   notes.add(
     "signature",
@@ -163,6 +169,34 @@ async function checkFile(directory: string, item: ManifestFile, signal: AbortSig
   return [{ structure, message: "is altered: its sha256 is not the manifest's" }];
 }
 
+/** Neither key nor Secure Boot certificate is in the list of revoked ones; without a list nothing is said. */
+async function checkRevoked(
+  directory: string,
+  publicKey: Buffer,
+  revoked: Set<string> | undefined,
+  notes: Notes,
+): Promise<void> {
+  if (revoked === undefined) return;
+  const { publicKey: keyFile, certificates } = manifestFiles;
+  const message = "is revoked: nothing that it signed is to be trusted";
+  const say = (file: string, fingerprint: string | undefined) => {
+    const findings = fingerprint !== undefined && revoked.has(fingerprint) ? [{ structure: fingerprint, message }] : [];
+    notes.add("revoked", file, `not in the list of revoked keys (${revoked.size})`, findings);
+  };
+  say(keyFile, keyFingerprint(publicKey));
+  const certificate = await readFile(join(directory, certificates.db), "utf8").catch(() => undefined);
+  say(certificates.db, certificate === undefined ? undefined : safeFingerprint(certificate));
+}
+
+/** A damaged certificate is found by its hash. */
+function safeFingerprint(pem: string): string | undefined {
+  try {
+    return certificateFingerprint(pem);
+  } catch {
+    return undefined;
+  }
+}
+
 /** A file that the manifest does not name may be an artifact of another build: nothing vouches for it. */
 async function checkStrays(directory: string, manifest: Manifest, notes: Notes): Promise<void> {
   const known = new Set([...manifest.artifacts, ...manifest.documents].map(({ file }) => file));
@@ -199,8 +233,9 @@ async function checkDisks(
           continue;
         }
         if (first === undefined) {
-          const { checks, uki: found } = await verifyDisk(image, manifest, publicKey, signal);
+          const { checks, uki: found, root } = await verifyDisk(image, manifest, publicKey, signal);
           for (const { name, detail, findings } of checks) notes.add(name, file, detail, findings);
+          await checkContents(directory, root, notes);
           first = { file, image };
           uki = found;
           continue;
@@ -220,6 +255,19 @@ async function checkDisks(
     await first?.image.close();
   }
   await checkAuthenticode(directory, first?.file ?? "", uki, manifest, scratch, options, notes);
+}
+
+/** The bills of materials against what is in the root. */
+async function checkContents(directory: string, root: Buffer | undefined, notes: Notes): Promise<void> {
+  const { cyclonedx, spdx } = manifestFiles;
+  const detail = "the packages that dpkg lists in the root, and the bytes of its files";
+  if (root === undefined) {
+    for (const name of [cyclonedx, spdx]) notes.skip("contents", name, "not-checked", "the root is not whole");
+    return;
+  }
+  for (const [name, findings] of Object.entries(await checkSboms(directory, openErofs(root)))) {
+    notes.add("contents", name, detail, findings);
+  }
 }
 
 async function checkAuthenticode(

@@ -219,6 +219,24 @@ const trustSchema = z
       .describe("Public signing key of the foundry this spec belongs to (signify, base64). Left out: not pinned."),
     generation: integer(1, 2_147_483_647, "Key generation of all nodes that name none.").default(1),
     secureBoot: z.boolean().default(true).describe("Firmware runs only what the foundry signed."),
+    signing: z
+      .strictObject({
+        command: z
+          .array(z.string().min(1))
+          .min(1)
+          .optional()
+          .describe(
+            "Program and arguments. It gets the message on standard input and gives the raw signature on standard output; `{key}` in an argument becomes `foundry` (ed25519) or `secure-boot` (RSA PKCS #1 v1.5 with SHA-256). Left out: `build --unsigned`.",
+          ),
+        foundryKey: z.string().describe("Public half of the key `foundry` (signify, base64)."),
+        certificate: z.string().describe("X.509 certificate of the key `secure-boot`, PEM."),
+      })
+      .optional()
+      .describe("Signing keys of the artifacts that are not in the vault, e.g. in an HSM. Seeds stay with the vault."),
+    revoked: z
+      .array(z.string())
+      .default([])
+      .describe("Keys that may not sign any more: fingerprints as `verify` prints them, or signify lines."),
     certificateDays: integer(
       1,
       3650,

@@ -117,6 +117,17 @@ export interface Spec {
     /** Key generation of all nodes unless a node has its own. */
     generation: number;
     secureBoot: boolean;
+    /** Who signs artifacts instead of the vault's keys. */
+    signing?: {
+      /** Gets the message on standard input and gives the raw signature; `{key}` is `foundry` or `secure-boot`. */
+      command?: string[];
+      /** ed25519 public key (signify base64). */
+      foundryKey: string;
+      /** X.509 certificate of an RSA key, PEM. */
+      certificate: string;
+    };
+    /** Keys that may not sign any more: fingerprints (hex) or signify base64. */
+    revoked: string[];
     /** Validity of nodes' and operators' certificates, days. */
     certificateDays: number;
     operators: {

@@ -4,9 +4,7 @@ import { appendFile, copyFile, mkdir, open, readFile, readdir, rm, stat, truncat
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { build } from "../../src/lifecycle/build.ts";
-import { locateFoundry } from "../../src/assemble/foundry.ts";
 import { run } from "../../src/host/run.ts";
-import { runInSandbox } from "../../src/host/sandbox.ts";
 import { ed25519PublicKey } from "../../src/seal/dsse.ts";
 import type { Manifest } from "../../src/seal/manifest.ts";
 import { readSections } from "../../src/seal/uki.ts";
@@ -132,40 +130,6 @@ describe("whole", () => {
     }
     expect((await readdir(again.out)).toSorted()).toEqual((await readdir(out)).toSorted());
   });
-});
-
-test("the bills of materials list what dpkg lists inside the image, no more and no less", async () => {
-  const { directory } = locateFoundry(lab.project.lock, lab.project.store);
-  const { stdout } = await runInSandbox({
-    root: directory,
-    command: ["dump.erofs", "--cat", "--path=/var/lib/dpkg/status", "/in/root"],
-    inputs: { root: lab.built.root.path },
-    out: join(scratch.directory, "dump"),
-    epoch: 0,
-  });
-  const field = (text: string, name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(text)?.[1];
-  const inside = stdout
-    .split("\n\n")
-    .filter((text) => field(text, "Status") === "install ok installed")
-    .map((text) => `${field(text, "Package")} ${field(text, "Version")}`)
-    .toSorted();
-  expect(inside.length).toBeGreaterThan(100);
-
-  const cyclonedx = JSON.parse(await readFile(join(out, "sbom.cdx.json"), "utf8")) as {
-    components: { type: string; name: string; version: string; properties: { value: string }[] }[];
-  };
-  const listed = cyclonedx.components.filter(
-    ({ type, properties }) => type === "library" && properties[0]!.value === "root",
-  );
-  expect(listed.map(({ name, version }) => `${name} ${version}`).toSorted()).toEqual(inside);
-  const agent = cyclonedx.components.find(({ name }) => name === "/usr/lib/kubedos/agent.cjs");
-  expect(agent?.type).toBe("file");
-
-  const spdx = JSON.parse(await readFile(join(out, "sbom.spdx.json"), "utf8")) as {
-    packages: { name: string; versionInfo: string; comment?: string }[];
-  };
-  const described = spdx.packages.filter(({ comment }) => comment === "in the root");
-  expect(described.map(({ name, versionInfo }) => `${name} ${versionInfo}`).toSorted()).toEqual(inside);
 });
 
 describe("one byte changed", () => {

@@ -41,7 +41,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
     })),
     substrate: { name: "qemu" },
     targets: ["raw", "qcow2"],
-    trust: { generation: 1, secureBoot: true, certificateDays: 90, operators: [] },
+    trust: { generation: 1, secureBoot: true, certificateDays: 90, revoked: [], operators: [] },
     policy: { allowDestroy: false, openings: [] },
     convergence: { nodeTimeoutSeconds: 300, workloadTimeoutSeconds: 1800 },
     acceptance: { gates: ["fabric", "sealed", "firewall"], bootTimeoutSeconds: 600 },

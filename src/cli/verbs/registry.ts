@@ -5,6 +5,7 @@ import { checkVerb } from "./check.ts";
 import { completionVerb } from "./completion.ts";
 import { consoleVerb } from "./console.ts";
 import { convergeVerb } from "./converge.ts";
+import { diffVerb } from "./diff.ts";
 import { doctorVerb } from "./doctor.ts";
 import { downVerb } from "./down.ts";
 import { initVerb } from "./init.ts";
@@ -12,6 +13,7 @@ import { lockVerb } from "./lock.ts";
 import { logsVerb } from "./logs.ts";
 import { planVerb } from "./plan.ts";
 import { schemaVerb } from "./schema.ts";
+import { signVerb } from "./sign.ts";
 import { sshVerb } from "./ssh.ts";
 import { statusVerb } from "./status.ts";
 import { storeVerb } from "./store.ts";
@@ -27,6 +29,8 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   planVerb,
   buildVerb,
   verifyVerb,
+  signVerb,
+  diffVerb,
   upVerb,
   statusVerb,
   convergeVerb,

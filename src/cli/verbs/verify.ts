@@ -7,9 +7,10 @@ export function verifyVerb() {
     summary: "check artifacts with nothing but the foundry's public key",
     description:
       "Reads every byte: the manifest's signature, the hash of every file, both partition tables, the boot image and its\n" +
-      "Secure Boot signature, and the whole root against its hash tree. All that is wrong is listed, with its file,\n" +
-      "structure and offset. What could not be checked is not good: exit status 3. --rebuild needs spec and lock, not the\n" +
-      "vault: it takes the cluster layer and the signatures from the artifacts, and everything else from the lock.",
+      "Secure Boot signature, and the whole root against its hash tree; compares the bills of materials with what is in\n" +
+      "the root. All that is wrong is listed, with its file, structure and offset. What could not be checked is not good:\n" +
+      "exit status 3. --rebuild needs spec and lock, not the vault: it takes the cluster layer and the signatures from the\n" +
+      "artifacts, and everything else from the lock.",
     examples: [
       ["verify out/cluster --key foundry.pub", "everything that a build has put out"],
       ["verify out/cluster/cluster.qcow2 --key foundry.pub", "one artifact of it"],
@@ -22,6 +23,7 @@ export function verifyVerb() {
     .argument("<path>", "output directory of a build, an artifact in it, or an http(s) URL of one of them")
     .option("--key <key>", "the foundry's public key: foundry.pub, foundry.pem, or the line of trust.foundryKey")
     .option("--any-key", "without --key: be content with the key that lies beside the artifacts")
+    .option("--revoked <file>", "revoked keys, one a line; default: ~/.config/kubedos/revoked where it exists")
     .option("--without-authenticode", "leave out the Secure Boot signature, which needs sbverify")
     .option("--rebuild", "build it again from spec and lock, and name what differs")
     .option("--spec <file>", "with --rebuild: the spec, where it is not where `build` found it")
@@ -36,6 +38,7 @@ export function verifyVerb() {
             path,
             key: options.key,
             anyKey: options.anyKey === true,
+            revoked: options.revoked,
             withoutAuthenticode: options.withoutAuthenticode === true,
             rebuild: options.rebuild === true,
             spec: options.spec,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import type { Stage } from "../../assemble/engine.ts";
 import type { LockedPackage } from "../../lock/types.ts";
+import { installedPackages } from "../dpkg.ts";
 import { licenceExpression, type LicenceReference } from "../sbom-licences.ts";
 import { readTarMembers } from "../sbom-tar.ts";
 import { cycloneDx, spdx, type SbomContent, type SbomFile, type SbomPackage } from "../sbom.ts";
@@ -77,7 +78,7 @@ async function readContent(
   );
   // 1. dpkg's own view of what is installed.
   const status = members.find(({ path }) => path === statusFile)?.content.toString() ?? "";
-  const installed = readStatus(status);
+  const installed = installedPackages(status);
   assertSame(installed, options.root);
   // 2. Licences; a package's documentation may be a link to another's.
   const texts = new Map<string, string>();
@@ -115,20 +116,7 @@ async function readContent(
   };
 }
 
-/** Installed packages by name. deb822(5) */
-function readStatus(text: string): Map<string, { version: string; architecture: string; maintainer?: string }> {
-  const installed = new Map<string, { version: string; architecture: string; maintainer?: string }>();
-  for (const paragraph of text.split("\n\n")) {
-    const field = (name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(paragraph)?.[1];
-    const [name, version, architecture] = ["Package", "Version", "Architecture"].map(field);
-    if (name === undefined || version === undefined || architecture === undefined) continue;
-    if (field("Status") !== "install ok installed") continue;
-    installed.set(name, { version, architecture, maintainer: field("Maintainer") });
-  }
-  return installed;
-}
-
-function assertSame(installed: ReturnType<typeof readStatus>, locked: readonly Short[]): void {
+function assertSame(installed: ReturnType<typeof installedPackages>, locked: readonly Short[]): void {
   const key = (name: string, version = "", architecture = "") => `${name} ${version} ${architecture}`;
   const inside = new Set([...installed].map(([name, one]) => key(name, one.version, one.architecture)));
   const wanted = new Set(locked.map((one) => key(one.name, one.version, one.architecture)));

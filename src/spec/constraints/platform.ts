@@ -117,18 +117,51 @@ export const mirrorUrls: Constraint = {
     }),
 };
 
+/** Keys outside of the vault, and revoked ones, are written so that they can be read. */
+export const signingKeys: Constraint = {
+  name: "signing-keys",
+  reads: ["trust.signing", "trust.revoked"],
+  check({ spec: { trust } }) {
+    const findings: Finding[] = [];
+    if (trust.signing !== undefined && !isSignifyKey(trust.signing.foundryKey)) {
+      findings.push({
+        path: ["trust", "signing", "foundryKey"],
+        message: `\`trust.signing.foundryKey\` is ${show(trust.signing.foundryKey)}, not a signify public key`,
+        hint: "copy the second line of foundry.pub",
+      });
+    }
+    if (trust.signing !== undefined && !pemCertificate.test(trust.signing.certificate)) {
+      findings.push({
+        path: ["trust", "signing", "certificate"],
+        message: "`trust.signing.certificate` is not a certificate in PEM",
+        hint: "write `certificate: |` and below it, indented, the lines from -----BEGIN CERTIFICATE----- on",
+      });
+    }
+    for (const [i, key] of trust.revoked.entries()) {
+      if (/^[0-9a-f]{64}$/.test(key) || isSignifyKey(key)) continue;
+      findings.push({
+        path: ["trust", "revoked", i],
+        message: `\`trust.revoked[${i}]\` is ${show(key)}, neither a fingerprint nor a signify public key`,
+        hint: "write 64 hexadecimal digits, or the second line of a foundry.pub",
+      });
+    }
+    return findings;
+  },
+};
+
+const pemCertificate = /^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----\n?$/;
+
+function isSignifyKey(key: string): boolean {
+  return /^RW[A-Za-z0-9+/]{54}$/.test(key) && Buffer.from(key, "base64").subarray(0, 2).toString() === "Ed";
+}
+
 /** A pinned foundry key is a public key in signify's format: "Ed", 8 bytes key number, 32 bytes key. */
 export const foundryKey: Constraint = {
   name: "foundry-key",
   reads: ["trust.foundryKey"],
   check({ spec }) {
     const key = spec.trust.foundryKey;
-    if (
-      key === undefined ||
-      (/^RW[A-Za-z0-9+/]{54}$/.test(key) && Buffer.from(key, "base64").subarray(0, 2).toString() === "Ed")
-    ) {
-      return [];
-    }
+    if (key === undefined || isSignifyKey(key)) return [];
     const message = `\`trust.foundryKey\` is ${show(key)}, not a signify public key`;
     return [
       {

@@ -5,7 +5,7 @@ import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } fro
 import { interfaceNames, labels } from "./names.ts";
 import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
-import { extraFiles, foundryKey, mirrorUrls, packageNames } from "./platform.ts";
+import { extraFiles, foundryKey, mirrorUrls, packageNames, signingKeys } from "./platform.ts";
 import { openings, planeMtu, planePorts } from "./ports.ts";
 import { edge, etcdMembers, gateFeatures } from "./services.ts";
 import type { Constraint } from "./types.ts";
@@ -43,4 +43,5 @@ export const constraints: readonly Constraint[] = [
   pythonRequests,
   mirrorUrls,
   foundryKey,
+  signingKeys,
 ];
