@@ -111,13 +111,14 @@ function mergeSysctls(chosen: readonly Feature[], problems: Problem[]): Record<s
 }
 
 function collectFiles(spec: Spec, outline: PlatformOutline, assets: Assets): ImageFile[] {
-  const sources: { source: string; files: ImageFile[] }[] = [
+  const sources: { source: string; files: (ImageFile | { path: string })[] }[] = [
     { source: "sysctls and modules", files: generatedFiles(outline) },
     ...outline.features.map((name) => ({
       source: `feature ${name}`,
       files: (features[name] satisfies Feature).files(spec, assets),
     })),
     { source: "platform.files of the spec", files: spec.platform.files },
+    { source: "platform.blobs of the spec", files: spec.platform.blobs.flatMap(blobPath) },
   ];
   const owners = new Map<string, string>();
   const problems: Problem[] = [];
@@ -134,7 +135,13 @@ function collectFiles(spec: Spec, outline: PlatformOutline, assets: Assets): Ima
     }
   }
   throwProblems(problems);
-  return sources.flatMap(({ files }) => files).toSorted((a, b) => compareText(a.path, b.path));
+  return sources
+    .flatMap(({ files }) => files.filter((file) => "content" in file))
+    .toSorted((a, b) => compareText(a.path, b.path));
+}
+
+function blobPath({ path }: { path?: string }): { path: string }[] {
+  return path === undefined ? [] : [{ path }];
 }
 
 /** sysctl.d(5) and modules-load.d(5). */

@@ -85,7 +85,8 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const sbom = sbomStage(tree, lock, spec.platform.suite, platform.files);
   const { wheels = [] } = lock;
   const python = wheels.length > 0 ? pythonStage(tools, wheels, store) : undefined;
-  const root = rootStage(tools, tree, overlay, units, python);
+  const files = (lock.blobs ?? []).filter(({ path }) => path !== undefined);
+  const root = rootStage(tools, tree, overlay, units, { python, blobs: files, store });
   // 2. Boot image: kernel, initrd, cluster layer, signature.
   const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
   const layer = blob(layerArchive(inputs.layer, lock.epoch));

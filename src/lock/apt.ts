@@ -6,14 +6,17 @@ import type { RunContext } from "../host/context.ts";
 import { run } from "../host/run.ts";
 import { checkNames, resolutionError, updateError } from "./apt-errors.ts";
 import { aptEnvironment, noMirrorError, type HostApt } from "./host-apt.ts";
-import type { ArchiveName, Mirrors } from "./mirrors.ts";
+import type { Mirrors } from "./mirrors.ts";
 import type { LockedPackage, LockedSuite } from "./types.ts";
 
 /** A suite to resolve from. */
 export interface AptSource {
-  archive: ArchiveName;
+  archive: string;
+  /** One that ends in `/` is the path of a flat repository. */
   suite: string;
   components: readonly string[];
+  /** Armored key that must have signed it. Absent: Debian's keyring. */
+  key?: string;
 }
 
 /** A private apt: own configuration, sources, keys, lists and an empty package database. */
@@ -53,7 +56,8 @@ export async function updateApt(
       bases[archive] = base;
     }
     await writeConfiguration(directory, host);
-    await writeFile(join(directory, "sources.list"), sourcesList(sources, bases, request.keyring));
+    await writeKeys(directory, sources);
+    await writeFile(join(directory, "sources.list"), sourcesList(directory, sources, bases, request.keyring));
     const result = await run("apt-get", ["update", "--error-on=any", "-q"], {
       env: privateEnvironment(directory),
       okStatuses: [0, 100],
@@ -115,7 +119,8 @@ export async function readSuites(apt: PrivateApt): Promise<LockedSuite[]> {
   const names = await readdir(lists);
   return Promise.all(
     apt.sources.map(async ({ archive, suite, components }) => {
-      const name = names.find((file) => file === `${listPrefix(apt.bases[archive]!)}_dists_${suite}_InRelease`);
+      const wanted = `${listPrefix(apt.bases[archive]!)}${listSuffix(suite)}_InRelease`;
+      const name = names.find((file) => file === wanted);
       if (name === undefined) {
         throw new KubedosError("failed", `apt kept no InRelease file of ${apt.bases[archive]} ${suite}`, {
           hint: "the mirror must serve InRelease (Release with a separate Release.gpg is not enough)",
@@ -165,7 +170,7 @@ export function parsePrintUris(text: string, bases: Record<string, string>): Omi
     });
 }
 
-/** Which suites carry which version: lines `name | version | base suite/component arch Packages`. */
+/** Which suites carry which version: lines `name | version | base suite/component arch Packages`, or `base /  Packages`. */
 async function suitesOf(apt: PrivateApt, names: string[], signal: AbortSignal): Promise<Map<string, string[]>> {
   const { stdout } = await run("apt-cache", ["madison", ...names], {
     env: privateEnvironment(apt.directory),
@@ -175,11 +180,16 @@ async function suitesOf(apt: PrivateApt, names: string[], signal: AbortSignal): 
   const found = new Map<string, string[]>();
   for (const line of stdout.split("\n")) {
     const [name, version, place] = line.split("|").map((part) => part.trim());
-    const [base, location, , kind] = (place ?? "").split(" ");
-    if (kind !== "Packages" || base === undefined || location === undefined) continue;
+    const [base, ...rest] = (place ?? "").split(/\s+/);
+    if (base === undefined || rest.at(-1) !== "Packages") continue;
     const archive = Object.keys(apt.bases).find((key) => apt.bases[key] === base.replace(/\/+$/, ""));
+    const location = rest[0]!.includes("/") ? rest[0]!.replace(/\/.*$/, "") : "";
+    // A flat repository has no name of a suite: it is the one that the sources list.
+    const flat = apt.sources.find((source) => source.archive === archive && source.suite.endsWith("/"))?.suite;
+    const suite = location === "" || location === "." ? flat : location;
+    if (suite === undefined) continue;
     const key = `${name} ${version} ${archive}`;
-    found.set(key, [...(found.get(key) ?? []), location.slice(0, location.indexOf("/"))]);
+    found.set(key, [...(found.get(key) ?? []), suite]);
   }
   return found;
 }
@@ -215,12 +225,34 @@ function listPrefix(base: string): string {
     .replaceAll("/", "_");
 }
 
-function sourcesList(sources: readonly AptSource[], bases: Record<string, string>, keyring: string): string {
+/** The part of apt's file name that names the suite; a flat repository's is its path. */
+function listSuffix(suite: string): string {
+  if (!suite.endsWith("/")) return `_dists_${suite.replaceAll("/", "_")}`;
+  return suite === "/" ? "" : `_${suite.slice(0, -1).replaceAll("/", "_")}`;
+}
+
+function sourcesList(
+  directory: string,
+  sources: readonly AptSource[],
+  bases: Record<string, string>,
+  keyring: string,
+): string {
   return sources
-    .map(({ archive, suite, components }) => {
-      return `deb [arch=amd64 signed-by=${keyring}] ${bases[archive]} ${suite} ${components.join(" ")}\n`;
+    .map(({ archive, suite, components, key }) => {
+      const signedBy = key === undefined ? keyring : keyFile(directory, archive);
+      return `deb [arch=amd64 signed-by=${signedBy}] ${bases[archive]} ${[suite, ...components].join(" ")}\n`;
     })
     .join("");
+}
+
+function keyFile(directory: string, archive: string): string {
+  return join(directory, `${archive}.asc`);
+}
+
+async function writeKeys(directory: string, sources: readonly AptSource[]): Promise<void> {
+  for (const { archive, key } of sources) {
+    if (key !== undefined) await writeFile(keyFile(directory, archive), key);
+  }
 }
 
 async function needKeyring(keyring: string): Promise<void> {

@@ -129,7 +129,7 @@ function shellValue(text: string, name: string): string | undefined {
 }
 
 /** Error for a host on which nothing says where Debian's packages are. */
-export function noMirrorError(archive: ArchiveName): KubedosError {
+export function noMirrorError(archive: string): KubedosError {
   return new KubedosError(
     "spec",
     `no mirror of the ${archive} archive is known: this host's apt has no Debian source`,

@@ -10,6 +10,9 @@ import { checkNames } from "./apt-errors.ts";
 import { debianKeyring, readSuites, resolveClosure, updateApt, type AptSource } from "./apt.ts";
 import { hasApt, readHostApt, type HostApt } from "./host-apt.ts";
 import { resolveMirrors, type Mirrors } from "./mirrors.ts";
+import type { SpecSource } from "../spec/types.ts";
+import type { LockedSource } from "./inputs.ts";
+import { keyFingerprints } from "./openpgp-key.ts";
 import { lockFormat, type Lock } from "./types.ts";
 
 /** What to lock. */
@@ -22,6 +25,8 @@ export interface LockRequest {
   /** Package names of the platform and of the foundry root. */
   platform: readonly string[];
   foundry: readonly string[];
+  /** Apt sources beside Debian's. */
+  sources?: readonly SpecSource[];
   /** Components of the archive. Default: `main`. */
   components?: readonly string[];
   /** Keyring that must have signed the archives. Default: Debian's. */
@@ -69,9 +74,10 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
         hint: "make the lock on a Debian or Ubuntu host; building from a lock does not need the host's apt",
       });
     }
-    const sources = suitesOfProfile(request.suite, request.profile, request.components ?? ["main"]);
+    const sources = aptSources(request);
     const keyring = request.keyring ?? debianKeyring;
-    const apt = await updateApt({ directory, sources, mirrors, keyring, host }, context);
+    const others = Object.fromEntries((request.sources ?? []).map(({ name, urls }) => [name, sourceBases(urls)]));
+    const apt = await updateApt({ directory, sources, mirrors: { ...mirrors, ...others }, keyring, host }, context);
 
     // 3. Two closures
     progress(1, "platform closure");
@@ -88,6 +94,9 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       requested: requestedNames(request),
       platform,
       foundry,
+      ...(request.sources === undefined || request.sources.length === 0
+        ? {}
+        : { thirdParty: lockedSources(request.sources) }),
     };
   } catch (error) {
     emit({ type: "stage.failed", stage, id: stage, message: error instanceof Error ? error.message : String(error) });
@@ -127,10 +136,30 @@ export function suitesOfProfile(
   return [base, { archive: "debian", suite: `${suite}-updates`, components }, security];
 }
 
+/** Debian's suites and the spec's own, in the order in which apt sees them. */
+function aptSources(request: Pick<LockRequest, "suite" | "profile" | "components" | "sources">): AptSource[] {
+  return [
+    ...suitesOfProfile(request.suite, request.profile, request.components ?? ["main"]),
+    ...(request.sources ?? []).map(({ name, suite, components, key }) => ({ archive: name, suite, components, key })),
+  ];
+}
+
+/** Base URLs of a source without trailing slashes; a path stands for a file: URL with one, as apt prints it. */
+export function sourceBases(urls: readonly string[]): string[] {
+  return urls.map((url) => url.replace(/\/+$/, "").replace(/^file:\/+/, "file:/"));
+}
+
+/** Who must have signed each source, sorted by name. */
+export function lockedSources(sources: readonly SpecSource[]): LockedSource[] {
+  return sources
+    .map(({ name, key }) => ({ name, fingerprints: keyFingerprints(key, `key of the source ${name}`) }))
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
 /** Whether the lock was made for exactly these packages and suites; if not, what differs. */
 export function lockMatches(
   lock: Pick<Lock, "requested" | "suites">,
-  request: Pick<LockRequest, "platform" | "foundry" | "suite" | "profile" | "components">,
+  request: Pick<LockRequest, "platform" | "foundry" | "suite" | "profile" | "components" | "sources">,
 ): { matches: boolean; added: string[]; removed: string[]; suites: boolean } {
   const wanted = requestedNames(request);
   const all = (names: { platform: string[]; foundry: string[] }) => [
@@ -141,8 +170,7 @@ export function lockMatches(
   const removed = all(lock.requested).filter((name) => !all(wanted).includes(name));
   const key = (sources: readonly AptSource[] | Lock["suites"]) =>
     JSON.stringify(sources.map(({ archive, suite, components }) => [archive, suite, components]));
-  const wantedSuites = suitesOfProfile(request.suite, request.profile, request.components ?? ["main"]);
-  const suites = key(wantedSuites) === key(lock.suites);
+  const suites = key(aptSources(request)) === key(lock.suites);
   return { matches: added.length === 0 && removed.length === 0 && suites, added, removed, suites };
 }
 

@@ -6,6 +6,12 @@ const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a Debian
 const word = z.string().regex(/^[\w.+-]+$/, "must be one word");
 const seconds = z.int().min(0);
 
+/** A suite or component; a flat repository's suite is a path that ends in a slash. */
+const suitePath = z
+  .string()
+  .regex(/^[\w.+/-]+$/, "must be the name of a suite or component")
+  .refine((path) => !path.split("/").includes(".."), "must not contain ..");
+
 /** No `..`, no absolute path: paths are joined to mirrors and to directories. */
 const poolPath = z
   .string()
@@ -19,7 +25,7 @@ const lockedPackage = z.strictObject({
   sizeBytes: z.int().positive(),
   sha256,
   archive: word,
-  suite: word,
+  suite: suitePath,
   path: poolPath,
 });
 
@@ -75,8 +81,8 @@ export const lockSchema = z.strictObject({
     .array(
       z.strictObject({
         archive: word,
-        suite: word,
-        components: z.array(word).min(1),
+        suite: suitePath,
+        components: z.array(suitePath),
         releaseSha256: sha256,
         date: seconds,
       }),

@@ -1,5 +1,7 @@
 import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import { formatPlace, KubedosError, type Problem } from "../../shared/error.ts";
+import { armorKey, keyFingerprints } from "../lock/openpgp-key.ts";
 import { constraints } from "./constraints/registry.ts";
 import { readDocument, type SpecDocument } from "./document.ts";
 import type { Finding } from "./finding.ts";
@@ -58,7 +60,7 @@ const maxSpecBytes = 32 * 1024 * 1024;
  */
 export async function loadSpec(file: string): Promise<Spec> {
   const { spec, problems } = parseSpec(await readSpecText(file), file);
-  if (spec !== undefined) return spec;
+  if (spec !== undefined) return withKeys(spec, file);
   const [first] = problems;
   throw new KubedosError(
     "spec",
@@ -68,6 +70,33 @@ export async function loadSpec(file: string): Promise<Spec> {
       problems,
     },
   );
+}
+
+/** The spec with the keys of its apt sources in it: a name of a file gives way to the file's text. */
+async function withKeys(spec: Spec, file: string): Promise<Spec> {
+  if (spec.platform.sources.length === 0) return spec;
+  const sources = await Promise.all(
+    spec.platform.sources.map(async (source) => {
+      const what = `key of the source ${source.name}`;
+      let key = source.key;
+      if (!key.includes("-----BEGIN")) {
+        const path = resolve(dirname(file), key);
+        const bytes = await readFile(path).catch((cause: Error) => {
+          throw new KubedosError("spec", `${what}: cannot read ${path}`, {
+            hint: "write the key's file relative to the spec, or its text",
+            at: { file },
+            cause,
+          });
+        });
+        key = bytes.subarray(0, 10).toString("latin1").startsWith("-----BEGIN")
+          ? bytes.toString("utf8")
+          : armorKey(bytes);
+      }
+      keyFingerprints(key, what);
+      return { ...source, key };
+    }),
+  );
+  return { ...spec, platform: { ...spec.platform, sources } };
 }
 
 async function readSpecText(file: string): Promise<string> {

@@ -1,6 +1,7 @@
 import { features } from "../features/registry.ts";
 import type { Feature } from "../features/types.ts";
 import type { Path } from "./finding.ts";
+import { blobName, normaliseReference } from "./image-reference.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
 import { specLimits, type WrittenSpec } from "./schema.ts";
 import {
@@ -55,6 +56,16 @@ export function normalise(written: WrittenSpec): NormalSpec {
             services: edge.services.map((service) => ({ ...service, targetPort: service.targetPort ?? service.port })),
           },
         }),
+        blobs: written.platform.blobs.map(({ url, mirrors, name, mode, ...rest }) => ({
+          ...rest,
+          name: name ?? blobName(url),
+          urls: [url, ...mirrors],
+          mode: Number.parseInt(mode, 8),
+        })),
+        images: written.platform.images.map(({ reference, plainHttp }) => ({
+          reference: normaliseReference(reference) ?? reference,
+          plainHttp,
+        })),
         files: written.platform.files.map((file) => ({ ...file, mode: Number.parseInt(file.mode, 8) })),
       },
       underlay: written.underlay,

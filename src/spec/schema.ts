@@ -180,6 +180,66 @@ const platformSchema = z
       )
       .default([])
       .describe("Python distributions, from the indexes that the host's pip is configured for."),
+    blobs: z
+      .array(
+        z
+          .strictObject({
+            name: z.string().optional().describe("Name in the lock. Default: the last part of the URL."),
+            url: z.string().describe("http:// or https:// URL; credentials come from ~/.netrc."),
+            mirrors: z.array(z.string()).default([]).describe("Other URLs of the same file, tried in order."),
+            sha256: z.string().optional().meta({
+              description: "What the file must be. Left out: the lock pins what comes, https only.",
+              pattern: "^[0-9a-f]{64}$",
+            }),
+            path: z
+              .string()
+              .optional()
+              .meta({ description: "Absolute path in the image. Left out: kept for capsules only.", pattern: "^/" }),
+            mode: z
+              .string({ error: 'a mode is a string of octal digits\nput it in quotes: `mode: "0755"`' })
+              .default("0644")
+              .meta({ description: "Octal permissions in the image, in quotes.", pattern: "^0?[0-7]{3}$" }),
+          })
+          .describe("One file from the web, owned by root in the image."),
+      )
+      .default([])
+      .describe("Files from the web, pinned by the lock."),
+    images: z
+      .array(
+        z
+          .strictObject({
+            reference: z
+              .string()
+              .describe(
+                "Registry, repository, and a tag or a digest: `registry.k8s.io/pause:3.10`. Short names mean Docker Hub.",
+              ),
+            plainHttp: z
+              .boolean()
+              .default(false)
+              .describe("The registry speaks http. Without being told, only one on this host may."),
+          })
+          .describe("One image for linux/amd64; credentials come from the files of docker and podman."),
+      )
+      .default([])
+      .describe("OCI images, tags resolved to digests by the lock; kept for capsules and the darksite."),
+    sources: z
+      .array(
+        z
+          .strictObject({
+            name: label("Name of the archive in the lock."),
+            urls: z.array(z.string()).min(1).describe("Base URLs of the same archive, tried in order."),
+            suite: z.string().describe("Suite; one that ends in `/` is a flat repository's path."),
+            components: z.array(z.string()).default([]).describe("Components; none for a flat repository."),
+            key: z
+              .string()
+              .describe(
+                "OpenPGP key that must have signed it: the text itself (ASCII armored), or a file beside the spec.",
+              ),
+          })
+          .describe("One apt source."),
+      )
+      .default([])
+      .describe("Apt sources beside Debian's, each with its own key, pinned by the lock in the same way."),
     files: z
       .array(
         z

@@ -85,6 +85,11 @@ export interface Spec {
     packages: string[];
     /** Virtual environments below `prefix`. */
     python: { prefix: string; requirements: string[]; without: string[] }[];
+    /** Files from the web. */
+    blobs: SpecBlob[];
+    /** References as `normaliseReference` (image-reference.ts) writes them. */
+    images: { reference: string; plainHttp: boolean }[];
+    sources: SpecSource[];
     /** Additional files of the image. */
     files: { path: string; mode: number; content: string }[];
   };
@@ -152,6 +157,27 @@ export interface Spec {
     /** Time limit for all nodes to reach the phase `fabric`, seconds. */
     bootTimeoutSeconds: number;
   };
+}
+
+/** A file from the web; where it may be fetched from, and where it goes. */
+export interface SpecBlob {
+  name: string;
+  /** In the order in which they are tried. */
+  urls: string[];
+  sha256?: string;
+  /** Absent: not in the image. */
+  path?: string;
+  mode: number;
+}
+
+/** An apt source beside Debian's. */
+export interface SpecSource {
+  name: string;
+  urls: string[];
+  suite: string;
+  components: string[];
+  /** ASCII armor, or the name of a file. */
+  key: string;
 }
 
 export interface SpecNode {

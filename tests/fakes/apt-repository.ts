@@ -45,8 +45,37 @@ export async function makeArchive(
 }
 
 /** Makes the Release file anew from the indexes, and signs it. */
-export async function signRelease(directory: string, suite: string, key: FakeKey, date: string): Promise<void> {
-  const dists = join(directory, "dists", suite);
+export async function signRelease(
+  directory: string,
+  suite: string,
+  key: FakeKey,
+  date: string,
+  more: Record<string, string> = {},
+): Promise<void> {
+  await signDirectory(join(directory, "dists", suite), suite, key, date, more);
+}
+
+/** A flat repository (`deb URL /`): Packages and InRelease at its top, the files in a directory. */
+export async function makeFlatArchive(
+  directory: string,
+  packages: readonly FakePackage[],
+  key: FakeKey,
+): Promise<void> {
+  const pool = join(directory, "amd64");
+  await mkdir(pool, { recursive: true });
+  for (const entry of packages) await makePackage(`${directory}.build`, pool, entry);
+  const index = await run("apt-ftparchive", ["packages", "amd64"], { cwd: directory });
+  await writeFile(join(directory, "Packages"), index.stdout);
+  await signDirectory(directory, "flat", key, "Thu, 01 Jan 2026 00:00:00 UTC");
+}
+
+async function signDirectory(
+  dists: string,
+  suite: string,
+  key: FakeKey,
+  date: string,
+  more: Record<string, string> = {},
+): Promise<void> {
   const fields = {
     Origin: "Fake",
     Label: "Fake",
@@ -76,7 +105,11 @@ export async function signRelease(directory: string, suite: string, key: FakeKey
       "--output",
       join(dists, "InRelease"),
     ],
-    { input: release.stdout },
+    {
+      input: `${Object.entries(more)
+        .map(([name, value]) => `${name}: ${value}\n`)
+        .join("")}${release.stdout}`,
+    },
   );
   await run("gpgconf", ["--homedir", key.home, "--kill", "all"]);
 }

@@ -7,6 +7,11 @@ root=/work/root
 mkdir "$root"
 tar -xpf /in/tree -C "$root" --numeric-owner
 if [ -e /in/python ]; then tar -xpf /in/python -C "$root" --numeric-owner --keep-directory-symlink; fi
+if [ -e /in/blobs ]; then
+  while read -r mode object path; do
+    install -D -m "$mode" -o 0 -g 0 "/in/objects/$object" "$root$path"
+  done < /in/blobs
+fi
 # 1. The features' files, users and units.
 (cd "$root" && cpio --quiet -idmu --no-absolute-filenames < /in/overlay)
 cp /in/units /work/units

@@ -1,7 +1,20 @@
 import { createHash } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import type { LockedBlob } from "../../lock/inputs.ts";
+import type { Store } from "../../store/store.ts";
 import { guidFromHash } from "../../targets/gpt.ts";
 import type { Stage } from "../engine.ts";
 import { runScript, scriptVersion, type Tools } from "../tools.ts";
+import { objectsDirectory } from "./python.ts";
+
+/** What a root holds beside Debian's packages and the features' files. */
+export interface RootExtras {
+  python?: Stage;
+  /** Those with a path in the image, from this store. */
+  blobs?: readonly LockedBlob[];
+  store?: Store;
+}
 
 /**
  * The sealed root: tree, Python environments and overlay as erofs, and its dm-verity hash tree. Passes on `roothash` (hex) and `blocks` (of
@@ -12,14 +25,15 @@ export function rootStage(
   tree: Stage,
   overlay: { sha256: string },
   units: { sha256: string },
-  python?: Stage,
+  extras: RootExtras = {},
 ): Stage {
+  const { python, blobs = [], store } = extras;
   const seed = createHash("sha256").update(`${overlay.sha256} ${units.sha256} ${tools.epoch}`).digest("hex");
   const salt = createHash("sha256").update(`salt ${seed}`).digest("hex");
   return {
     name: "root",
     version: scriptVersion(tools, "root.sh"),
-    options: { epoch: tools.epoch, salt },
+    options: { epoch: tools.epoch, salt, ...(blobs.length > 0 ? { blobs } : {}) },
     inputs: {
       tree: { stage: tree, output: "tree" },
       overlay,
@@ -27,11 +41,22 @@ export function rootStage(
       ...(python === undefined ? {} : { python: { stage: python, output: "tree" } }),
     },
     outputs: ["root", "verity", "osrel"],
-    run: (work) =>
-      runScript(tools, work, "root.sh", [
-        guidFromHash(`e50f5${seed}`).toLowerCase(),
-        guidFromHash(`7e517${seed}`).toLowerCase(),
-        salt,
-      ]).then((values) => ({ ...values, salt })),
+    async run(work) {
+      const ids = [guidFromHash(`e50f5${seed}`), guidFromHash(`7e517${seed}`)].map((id) => id.toLowerCase());
+      const inputs = blobs.length > 0 && store !== undefined ? await blobInputs(blobs, store, work.out) : {};
+      const values = await runScript(tools, work, "root.sh", [...ids, salt], { inputs });
+      return { ...values, salt };
+    },
   };
+}
+
+/** A list for root.sh, and the store's objects. */
+async function blobInputs(blobs: readonly LockedBlob[], store: Store, out: string): Promise<Record<string, string>> {
+  const objects = objectsDirectory(store);
+  const lines = blobs.map(({ sha256, path, mode }) => {
+    return `${(mode ?? 0o644).toString(8).padStart(4, "0")} ${relative(objects, store.path(sha256))} ${path!}\n`;
+  });
+  const list = join(out, "blobs");
+  await writeFile(list, lines.join(""));
+  return { blobs: list, objects };
 }

@@ -76,6 +76,21 @@ export const uniqueItems: Constraint = {
         "prefix",
         platform.python.map((one) => one.prefix),
       ),
+      ...repeated(
+        ["platform", "blobs"],
+        "name",
+        spec.platform.blobs.map((one) => one.name),
+      ),
+      ...repeated(
+        ["platform", "images"],
+        "reference",
+        spec.platform.images.map((one) => one.reference),
+      ),
+      ...repeated(
+        ["platform", "sources"],
+        "name",
+        platform.sources.map((one) => one.name),
+      ),
       ...repeated(["platform", "mirror"], undefined, platform.mirror),
       ...repeated(
         ["platform", "files"],

@@ -1,4 +1,4 @@
-import { type Finding, formatPath } from "../finding.ts";
+import { type Finding, formatPath, type Path } from "../finding.ts";
 import { printable, show } from "../issues.ts";
 import type { Constraint } from "./types.ts";
 
@@ -15,8 +15,8 @@ export const extraFiles: Constraint = {
   reads: ["platform.files"],
   check: ({ written }) =>
     written.platform.files.flatMap((file, i): Finding[] => [
-      ...checkPath(i, file.path),
-      ...checkMode(i, file.mode),
+      ...checkImageFile(["platform", "files", i, "path"], file.path),
+      ...checkMode(["platform", "files", i, "mode"], file.mode),
       ...(secretMarks.some((mark) => mark.test(file.content))
         ? [
             {
@@ -29,8 +29,8 @@ export const extraFiles: Constraint = {
     ]),
 };
 
-function checkPath(i: number, file: string): Finding[] {
-  const path = ["platform", "files", i, "path"];
+/** Whether a file of the image may have this path. */
+export function checkImageFile(path: Path, file: string): Finding[] {
   const what = `\`${formatPath(path)}\` is ${show(file)}`;
   if (!file.startsWith("/")) {
     return [{ path, message: `${what}, not an absolute path`, hint: `start it with \`/\`: \`/${printable(file)}\`` }];
@@ -54,8 +54,8 @@ function checkPath(i: number, file: string): Finding[] {
   return [{ path, message: `${what}; ${own} belongs to the system`, hint: "use /etc, /usr/local or /opt" }];
 }
 
-function checkMode(i: number, mode: string): Finding[] {
-  const path = ["platform", "files", i, "mode"];
+/** Octal permissions without special bits, not writable for everyone. */
+export function checkMode(path: Path, mode: string): Finding[] {
   const what = `\`${formatPath(path)}\` is ${show(mode)}`;
   if (!/^0?[0-7]{3}$/.test(mode)) {
     const special = /^0?[1-7][0-7]{3}$/.test(mode);

@@ -1,5 +1,6 @@
 import { hubExists, meshSize, nodeCount, oddQuorum, oneRoleField, planePurposes } from "./cluster.ts";
 import { uniqueItems, uniqueNodes } from "./duplicates.ts";
+import { aptSources, blobs, images } from "./sources.ts";
 import { pythonRequests } from "./inputs.ts";
 import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } from "./features.ts";
 import { interfaceNames, labels } from "./names.ts";
@@ -41,6 +42,9 @@ export const constraints: readonly Constraint[] = [
   extraFiles,
   packageNames,
   pythonRequests,
+  blobs,
+  images,
+  aptSources,
   mirrorUrls,
   foundryKey,
   signingKeys,
