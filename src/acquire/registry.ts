@@ -60,16 +60,16 @@ export async function openRegistry(plainHttp: (registry: string) => boolean): Pr
       const bytes = await readAll(answer.body, safeUrl(url));
       if (answer.status !== 200) throw statusError(`${registry}/${repository}`, which, answer.status);
       const sha256 = createHash("sha256").update(bytes).digest("hex");
-      const announced = answer.headers["docker-content-digest"];
+      const announced = answer.headers["docker-content-digest"]?.toString();
       const expected = which.startsWith("sha256:") ? which : announced;
       if (expected !== undefined && expected !== `sha256:${sha256}`) {
         throw new KubedosError(
           "failed",
-          `${registry} answers for ${repository} ${which} with a manifest of digest sha256:${sha256}, not ${String(expected)}`,
+          `${registry} answers for ${repository} ${which} with a manifest of digest sha256:${sha256}, not ${expected}`,
           { hint: "the registry or something on the way alters images: do not use it; find out who altered it" },
         );
       }
-      const mediaType = mediaTypeOf(bytes, String(answer.headers["content-type"] ?? ""));
+      const mediaType = mediaTypeOf(bytes, answer.headers["content-type"] ?? "");
       return { mediaType, bytes, sha256 };
     },
     async place(image, kind, sha256, signal) {

@@ -7,6 +7,7 @@ import { run } from "../host/run.ts";
 import { checkNames, resolutionError, updateError } from "./apt-errors.ts";
 import { aptEnvironment, noMirrorError, type HostApt } from "./host-apt.ts";
 import type { Mirrors } from "./mirrors.ts";
+import { poolSource } from "../audit/audit.ts";
 import type { LockedPackage, LockedSuite } from "./types.ts";
 
 /** A suite to resolve from. */
@@ -108,8 +109,9 @@ export async function resolveClosure(
     });
   }
   const suites = await suitesOf(apt, [...inClosure], signal);
+  const sources = await sourcesOf(apt, files, signal);
   return files
-    .map((file) => ({ ...file, suite: suiteFor(file, suites) }))
+    .map((file) => ({ ...file, suite: suiteFor(file, suites), ...sources.get(file.name) }))
     .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
@@ -168,6 +170,34 @@ export function parsePrintUris(text: string, bases: Record<string, string>): Omi
         path: decodeURIComponent(url!.slice(base.length + 1)),
       };
     });
+}
+
+/** Source packages that name and version of the binary package do not tell, from its `Source` field. */
+async function sourcesOf(
+  apt: PrivateApt,
+  files: readonly Omit<LockedPackage, "suite">[],
+  signal: AbortSignal,
+): Promise<Map<string, Pick<LockedPackage, "source">>> {
+  const { stdout } = await run("apt-cache", ["show", ...files.map(({ name, version }) => `${name}=${version}`)], {
+    env: privateEnvironment(apt.directory),
+    timeoutMs: resolveTimeoutMs,
+    signal,
+  });
+  const fields = new Map<string, string>();
+  for (const paragraph of stdout.split(/\n\n+/)) {
+    const [name, version, source] = ["Package", "Version", "Source"].map(
+      (field) => new RegExp(`^${field}: (.+)$`, "m").exec(paragraph)?.[1],
+    );
+    fields.set(`${name} ${version}`, source ?? name ?? "");
+  }
+  const found = new Map<string, Pick<LockedPackage, "source">>();
+  for (const { name, version, path } of files) {
+    const [, source = name, own] = /^(\S+)(?: \((\S+)\))?$/.exec(fields.get(`${name} ${version}`) ?? "") ?? [];
+    const plain = version.replace(/\+b\d+$/, "");
+    if (source === (poolSource(path) ?? name) && (own ?? plain) === plain) continue;
+    found.set(name, { source: { name: source, version: own ?? version } });
+  }
+  return found;
 }
 
 /** Which suites carry which version: lines `name | version | base suite/component arch Packages`, or `base /  Packages`. */

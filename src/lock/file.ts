@@ -37,8 +37,9 @@ export function formatLock(lock: Lock): string {
 }
 
 function inOrder(entry: Lock["platform"][number]): Lock["platform"][number] {
-  const { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path } = entry;
-  return { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path };
+  const { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path, source } = entry;
+  const fields = { name, version, architecture, sizeBytes, sha256: hash, archive, suite, path };
+  return source === undefined ? fields : { ...fields, source };
 }
 
 /** Writes a lock; the file is replaced in one step. */

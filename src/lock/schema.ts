@@ -3,6 +3,7 @@ import { lockFormat, type Lock } from "./types.ts";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 lower-case hexadecimal digits");
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, "must be a Debian package name");
+const debianVersion = z.string().regex(/^[0-9][\w.+~:-]*$/, "must be a Debian version");
 const word = z.string().regex(/^[\w.+-]+$/, "must be one word");
 const seconds = z.int().min(0);
 
@@ -20,13 +21,14 @@ const poolPath = z
 
 const lockedPackage = z.strictObject({
   name: packageName,
-  version: z.string().regex(/^[0-9][\w.+~:-]*$/, "must be a Debian version"),
+  version: debianVersion,
   architecture: z.enum(["amd64", "all"]),
   sizeBytes: z.int().positive(),
   sha256,
   archive: word,
   suite: suitePath,
   path: poolPath,
+  source: z.strictObject({ name: packageName, version: debianVersion }).optional(),
 });
 
 const content = { sizeBytes: z.int().positive(), sha256 };

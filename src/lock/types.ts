@@ -21,6 +21,8 @@ export interface LockedPackage {
   suite: string;
   /** Pool path, e.g. `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. */
   path: string;
+  /** Source package, where it is not the one that path and version say: for the security audit. */
+  source?: { name: string; version: string };
 }
 
 /** An index that was used to resolve, for the record: whose Release file, of which date. */
