@@ -27,6 +27,8 @@ export type AgentRequest =
   | { id: string; command: "isolate"; plane: string; seconds: number }
   /** Try one target every `everyMs` for `durationMs`. Answer: `Outage`. */
   | { id: string; command: "outage"; target: ScanTarget; durationMs: number; everyMs: number }
+  /** Hubs with Salt: whose keys are known, and which minions answer. Answer: `EnrollmentFacts`. */
+  | { id: string; command: "enrollment" }
   | { id: string; command: "poweroff" };
 
 export interface FabricProbe {
@@ -39,6 +41,15 @@ export interface FabricProbe {
     /** Round trip of the answers in milliseconds; absent where none came. */
     averageMs?: number;
   }[];
+}
+
+/** Names of minions by what the hub's Salt master has decided about their keys, and those that answer a ping now. */
+export interface EnrollmentFacts {
+  accepted: string[];
+  waiting: string[];
+  rejected: string[];
+  denied: string[];
+  answering: string[];
 }
 
 export interface ListeningSocket {

@@ -36,6 +36,8 @@ export interface LayerNode {
   hostKey: string;
   /** On hubs of a platform with Ansible: base64 part of the ssh-ed25519 key that this hub drives the nodes with. */
   automationKey?: string;
+  /** RSA public key of its Salt minion, PEM. */
+  saltKey?: string;
 }
 
 /** A person's machine: a peer on one plane of the hubs, with an SSH key. */
@@ -93,4 +95,6 @@ export interface ClusterLayer {
   /** Certificates of the cluster's authorities. */
   pki?: LayerPki;
   edge?: LayerEdge;
+  /** RSA public key that all Salt masters have, PEM. */
+  salt?: { masterKey: string };
 }

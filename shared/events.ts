@@ -30,6 +30,16 @@ export interface PlaneFacts {
   sentBytes: number;
 }
 
+/** One certificate of the node. */
+export interface CertificateFacts {
+  purpose: string;
+  /** ISO 8601, UTC. */
+  notBefore: string;
+  notAfter: string;
+  /** By the node's own clock, and from the authority that its cluster layer names. */
+  valid: boolean;
+}
+
 /** What a node says of itself. Absent means: could not be read. */
 export interface NodeFacts {
   kernel?: string;
@@ -50,7 +60,14 @@ export interface NodeFacts {
   memoryTotalBytes?: number;
   memoryAvailableBytes?: number;
   planes: PlaneFacts[];
+  certificates?: CertificateFacts[];
 }
+
+/**
+ * Why a hub took no notice of somebody: `unknown` name, a known name with `another key`, or a key that waits for
+ * somebody to accept it, which nobody should.
+ */
+export type RefusalReason = "unknown" | "another key" | "waiting";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 
@@ -119,6 +136,7 @@ export type EventBody =
       /** Nodes that never came, or went away. */
       lost: { node: string; reason: string }[];
     }
+  | { type: "enroll.refused"; node: string; name: string; reason: RefusalReason; fingerprint: string }
   | { type: "gate.passed"; gate: string; summary: string }
   | { type: "gate.failed"; gate: string; summary: string; hint?: string }
   | { type: "log"; level: LogLevel; message: string; hint?: string };

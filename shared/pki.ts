@@ -41,3 +41,10 @@ export function pkiFile(purpose: PkiPurpose, part: "crt" | "key" | "ca.crt"): st
 export function operatorCommonName(name: string): string {
   return `operator:${name}`;
 }
+
+/** Services that are restarted when their certificate has been renewed; the agent takes up its own. */
+export const pkiUnits: Record<PkiPurpose, readonly string[]> = {
+  agent: [],
+  etcd: ["etcd.service"],
+  telemetry: ["systemd-journal-remote.service", "systemd-journal-upload.service"],
+};

@@ -5,6 +5,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { FabricProbe, ListeningSocket, ScanResult } from "../../shared/agent-api.ts";
 import type { KubedosEvent } from "../../shared/events.ts";
+import {
+  type Authorities,
+  deriveAuthorities,
+  issueLeaf,
+  type LeafRequest,
+  publicAuthorities,
+} from "../../src/vault/pki.ts";
+import { fixedVault } from "../../src/vault/testing.ts";
 import { agentFlags, bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
 
 // The bundled agent in a network namespace of its own. The planes are Ethernet pairs and the peers' addresses are
@@ -32,6 +40,7 @@ beforeAll(async () => {
   node.write("/run/kubedos/host/.keep", "");
   node.write("/run/systemd/container", "test");
   node.write("/proc/uptime", "1.00 1.00\n");
+  await writeCertificates();
   const command = [process.execPath, ...agentFlags, bundledAgent(), "boot", "--root", node.root];
   const own = process.getuid?.() === 0 ? ["--net"] : ["--map-root-user", "--net"];
   agent = spawn("unshare", [...own, "sh", "-c", network, "sh", ...command], { stdio: ["ignore", "ignore", "inherit"] });
@@ -42,6 +51,42 @@ afterAll(() => {
   agent.kill("SIGKILL");
   rmSync(node.root, { recursive: true });
 });
+
+/** The node's own certificate, and those of callers, in files for curl. */
+async function writeCertificates(): Promise<void> {
+  const vault = fixedVault();
+  const [own, other] = [
+    await deriveAuthorities(vault, "example", 1),
+    await deriveAuthorities(fixedVault(2), "example", 1),
+  ];
+  const now = new Date();
+  async function issue(
+    name: string,
+    commonName: string,
+    change: { days?: number; purpose?: "etcd"; from?: Authorities },
+  ) {
+    const { days = 1, purpose = "agent", from = own } = change;
+    const names = { dns: [], ip: ["10.101.0.1"] };
+    const owner = { cluster: "example", name: commonName, generation: 1 };
+    const issuedAt = new Date(now.getTime() - (days < 0 ? 10 * 24 * 3600_000 : 0));
+    const request: LeafRequest = { purpose, owner, commonName, names, issuedAt, days: Math.abs(days) };
+    const leaf = await issueLeaf(vault, from, request);
+    node.write(`/certificates/${name}.crt`, leaf.certificate);
+    node.write(`/certificates/${name}.key`, leaf.key);
+    return leaf;
+  }
+  const hub = await issue("node", "hub-1", {});
+  await issue("operator", "operator:operator-1", {});
+  await issue("stranger", "worker-9", {});
+  await issue("etcd", "hub-1", { purpose: "etcd" });
+  await issue("foreign", "hub-1", { from: other });
+  await issue("expired", "hub-1", { days: -2 });
+  const pki = publicAuthorities(own);
+  node.write("/certificates/ca.crt", pki.authorities.agent);
+  node.write("/run/kubedos/layer/cluster.json", JSON.stringify({ ...node.layer, pki }));
+  node.write("/run/credentials/@system/kubedos.pki.agent.crt", hub.certificate);
+  node.write("/run/credentials/@system/kubedos.pki.agent.key", hub.key);
+}
 
 function events(): KubedosEvent[] {
   const path = join(node.root, "/run/kubedos/host/events.jsonl");
@@ -134,22 +179,48 @@ test("answers what it is asked", async () => {
   expect(probe.pairs.at(-1)).toEqual({ plane: "wg3", peer: "worker-2", address: "10.103.0.3", sent: 1, received: 0 });
 }, 30_000);
 
-test("serves its status on the control plane, and listens on nothing else", async () => {
-  let status = "";
-  for (let tries = 0; status === "" && tries < 50; tries += 1) {
-    try {
-      status = inNamespace("curl", "-sf", "http://10.101.0.1:7443/status");
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
+/** What curl says with somebody's certificate: `<status> <body>`, or `refused`. */
+function curl(certificate: string | undefined, path: string): string {
+  const own =
+    certificate === undefined ? [] : ["--cert", file(`${certificate}.crt`), "--key", file(`${certificate}.key`)];
+  const args = ["-s", "-w", "\n%{http_code}", "--cacert", file("ca.crt"), ...own, `https://10.101.0.1:7443${path}`];
+  try {
+    const [body = "", code = ""] = inNamespace("curl", ...args)
+      .split("\n")
+      .filter((line) => line !== "");
+    return `${code} ${body}`;
+  } catch {
+    return "refused";
   }
-  expect(JSON.parse(status)).toMatchObject({
+}
+
+function file(name: string): string {
+  return join(node.root, "certificates", name);
+}
+
+test("serves its status to members of the cluster, on the control plane, and listens on nothing else", async () => {
+  let status = "refused";
+  for (let tries = 0; status === "refused" && tries < 50; tries += 1) {
+    status = curl("operator", "/status");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  expect(status).toMatch(/^200 /);
+  expect(JSON.parse(status.slice(4))).toMatchObject({
     node: "hub-1",
     cluster: "example",
     phase: "fabric",
-    facts: { sealed: false },
+    facts: { sealed: false, certificates: [{ purpose: "agent", valid: true }] },
   });
-  expect(inNamespace("curl", "-s", "http://10.101.0.1:7443/other")).toContain("only /status");
+  expect(curl("node", "/other")).toMatch(/^404 .*only \/status/);
+  // No certificate, of another foundry, of another purpose, out of date, of somebody the layer does not know.
+  const verdicts = [undefined, "foreign", "etcd", "expired", "stranger"].map((who) => curl(who, "/status"));
+  expect(verdicts).toEqual([
+    "refused",
+    "refused",
+    expect.stringMatching(/^403/),
+    "refused",
+    expect.stringMatching(/^403/),
+  ]);
   const sockets = await ask<ListeningSocket[]>({ id: "4", command: "listening" });
   expect(sockets).toEqual([
     { protocol: "tcp", address: "10.101.0.1", port: 7443, process: expect.any(String) as string },

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import type { NodeFacts } from "../../shared/events.ts";
 import type { Identity } from "./identity.ts";
+import { certificateFacts } from "./pki.ts";
 import type { NodePaths } from "./paths.ts";
 import { planeFacts } from "./planes.ts";
 import { readText } from "./text.ts";
@@ -27,6 +28,7 @@ export async function nodeFacts(paths: NodePaths, identity: Identity): Promise<N
     memoryTotalBytes: memoryBytes(memory, "MemTotal"),
     memoryAvailableBytes: memoryBytes(memory, "MemAvailable"),
     planes: await planeFacts(identity),
+    certificates: await certificateFacts(paths, identity),
   };
 }
 

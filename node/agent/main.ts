@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
 import { markInstance } from "./automation.ts";
 import { openEventLog, type EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
@@ -16,25 +16,31 @@ import { messageOf } from "./text.ts";
  *
  *   agent render [--root DIR]   write the node's configuration and end
  *   agent run    [--root DIR]   report and answer, with the configuration that is there
+ *   agent certificates [--root DIR]   take up renewed certificates from standard input
  *   agent boot   [--root DIR]   both in one process, as kubedos-agent.service does: starting Node twice would cost a
  *                               slow machine seconds
  *
  * Exit status 78 (EX_CONFIG, sysexits.h): the node cannot know who it is; starting again would not help.
  */
-const usage = "usage: agent render|run|boot [--root DIR]\n";
+const usage = "usage: agent render|run|boot|certificates [--root DIR]\n";
+const commands = ["render", "run", "boot", "certificates"] as const;
 const cannotConfigure = 78;
 const flushMs = 15_000;
 
 async function main(args: readonly string[]): Promise<void> {
-  const [command = "", flag, root = "", ...rest] = args;
-  const known = command === "render" || command === "run" || command === "boot";
-  if (!known || rest.length > 0 || (flag !== undefined && (flag !== "--root" || root === ""))) {
+  const [name = "", flag, root = "", ...rest] = args;
+  const command = commands.find((one) => one === name);
+  if (command === undefined || rest.length > 0 || (flag !== undefined && (flag !== "--root" || root === ""))) {
     writeSync(2, usage);
     process.exit(2);
   }
   const paths = nodePaths(root);
   // What is rendered is for other services to read; secrets have a mode of their own.
   process.umask(0o022);
+  if (command === "certificates") {
+    const { takeCertificates } = await import("./take-certificates.ts");
+    return takeCertificates(paths, readIdentity(paths, process.env), readFileSync(0, "utf8"));
+  }
   const log = openEventLog(paths);
   const identity = await configure(command, paths, log);
   if (command === "render") {

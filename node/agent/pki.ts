@@ -1,8 +1,30 @@
+import type { CertificateFacts } from "../../shared/events.ts";
 import { pkiCredential, pkiDirectory, pkiFile, pkiPurposes } from "../../shared/pki.ts";
 import type { RenderedFile } from "../../shared/render/render.ts";
 import { readCredential } from "./credentials.ts";
 import type { Identity } from "./identity.ts";
 import type { NodePaths } from "./paths.ts";
+import { readText } from "./text.ts";
+
+/** The node's certificates as they are on disk now. */
+export async function certificateFacts(paths: NodePaths, { layer }: Identity): Promise<CertificateFacts[]> {
+  const { pki } = layer;
+  if (pki === undefined) return [];
+  const { X509Certificate } = await import("node:crypto");
+  return pkiPurposes.flatMap((purpose): CertificateFacts[] => {
+    const text = readText(paths.at(pkiFile(purpose, "crt")));
+    if (text === undefined) return [];
+    try {
+      const certificate = new X509Certificate(text);
+      const [from, to] = [Date.parse(certificate.validFrom), Date.parse(certificate.validTo)];
+      const ours = certificate.verify(new X509Certificate(pki.authorities[purpose]).publicKey);
+      const valid = ours && from <= Date.now() && Date.now() < to;
+      return [{ purpose, notBefore: new Date(from).toISOString(), notAfter: new Date(to).toISOString(), valid }];
+    } catch {
+      return [{ purpose, notBefore: "", notAfter: "", valid: false }]; // not a certificate
+    }
+  });
+}
 
 /**
  * The node's certificates as files for its services: public parts readable by all, private keys by root only, from

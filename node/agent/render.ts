@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { renderNode, type RenderedFile } from "../../shared/render/render.ts";
+import { renderSalt } from "../../shared/salt.ts";
 import type { Identity } from "./identity.ts";
 import type { NodePaths } from "./paths.ts";
 import { renderAutomation } from "./automation.ts";
@@ -19,14 +20,21 @@ export function renderAll(identity: Identity, userspaceWireguard: boolean): Rend
     }),
     ...renderServices(layer, node),
     ...renderAutomation(layer, node),
+    ...renderSalt(layer, node),
   ];
 }
 
 /**
  * Writes the files, each whole or not at all, and removes networks and planes of an earlier rendering that are not
  * in this one.
+ *
+ * @param options.keepNetworks these files are not a whole rendering: nothing is removed
  */
-export function writeRendered(paths: NodePaths, files: readonly RenderedFile[]): void {
+export function writeRendered(
+  paths: NodePaths,
+  files: readonly RenderedFile[],
+  options: { keepNetworks?: boolean } = {},
+): void {
   for (const file of files) {
     const path = paths.at(file.path);
     const fresh = join(dirname(path), `.kubedos-${process.pid}.new`);
@@ -34,6 +42,7 @@ export function writeRendered(paths: NodePaths, files: readonly RenderedFile[]):
     writeFileSync(fresh, file.content, { mode: file.mode });
     renameSync(fresh, path);
   }
+  if (options.keepNetworks === true) return;
   const wanted = new Set(files.map((file) => paths.at(file.path)));
   for (const name of readdirSync(paths.networkd)) {
     const path = join(paths.networkd, name);

@@ -22,6 +22,7 @@ export function parseRequest(line: string): ParsedRequest {
     return refused("", `id must be a string of 1 to ${longestId} characters`);
   }
   switch (value["command"]) {
+    case "enrollment":
     case "facts":
     case "listening":
     case "poweroff":
@@ -45,7 +46,10 @@ export function parseRequest(line: string): ParsedRequest {
     case "outage":
       return parseOutage(id, value);
     default:
-      return refused(id, "unknown command; there are facts, fabric, listening, scan, isolate, outage, poweroff");
+      return refused(
+        id,
+        "unknown command; there are enrollment, facts, fabric, listening, scan, isolate, outage, poweroff",
+      );
   }
 }
 

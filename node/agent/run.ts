@@ -3,6 +3,7 @@ import type { NodePhase } from "../../shared/events.ts";
 import { controlPlane, isHub, planeAddress } from "../../shared/render/peers.ts";
 import { relayConvergence } from "./automation.ts";
 import { serveControl } from "./control.ts";
+import { enrollmentFacts, isSaltMaster, watchRefusals } from "./enrollment.ts";
 import type { EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
 import { pairsOf, ping, probeFabric } from "./fabric.ts";
@@ -61,8 +62,10 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   await waitForFabric(identity, log);
   enter("fabric");
   await reportFacts();
+  if (isSaltMaster(identity)) void watchRefusals(paths, identity, log.emit);
   const control = controlPlane(layer);
-  void keepServing("the status is not served", () => serveStatus(planeAddress(control, node), status), log);
+  const serve = () => serveStatus(paths, layer, planeAddress(control, node), status);
+  void keepServing("the status is not served", serve, log);
   for (;;) {
     await sleep(factsEveryMs);
     await reportFacts();
@@ -107,6 +110,8 @@ export function requestHandler(paths: NodePaths, identity: Identity, log: EventL
 
 async function answer(paths: NodePaths, identity: Identity, request: AgentRequest): Promise<unknown> {
   switch (request.command) {
+    case "enrollment":
+      return enrollmentFacts(paths, identity);
     case "facts":
       return nodeFacts(paths, identity);
     case "fabric":

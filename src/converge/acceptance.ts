@@ -1,7 +1,9 @@
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
-import type { Spec } from "../spec/types.ts";
+import { gateNames, type Spec } from "../spec/types.ts";
 import { convergenceGate } from "./gates/convergence.ts";
+import { certificatesGate } from "./gates/certificates.ts";
+import { enrollmentGate } from "./gates/enrollment.ts";
 import { fabricGate } from "./gates/fabric.ts";
 import { firewallGate } from "./gates/firewall.ts";
 import { sealedGate } from "./gates/sealed.ts";
@@ -27,6 +29,8 @@ export const gates = {
   vip: vipGate,
   targets: targetsGate,
   logs: logsGate,
+  certificates: certificatesGate,
+  enrollment: enrollmentGate,
 } satisfies Record<Spec["acceptance"]["gates"][number], Gate>;
 
 export interface GateResult {
@@ -37,10 +41,13 @@ export interface GateResult {
   checks: GateCheck[];
 }
 
-/** Runs the spec's gates one after the other. A gate that throws, or checks nothing, has failed. */
+/**
+ * Runs the spec's gates one after the other, in the order in which they build upon each other. A gate
+ * that throws, or checks nothing, has failed.
+ */
 export async function runGates(gateContext: GateContext, context: RunContext): Promise<GateResult[]> {
   const results: GateResult[] = [];
-  for (const name of gateContext.spec.acceptance.gates) {
+  for (const name of gateNames.filter((one) => gateContext.spec.acceptance.gates.includes(one))) {
     const gate = gates[name];
     const elapsed = stopwatch();
     let checks: GateCheck[];

@@ -1,6 +1,12 @@
 import { KubedosError } from "../../shared/error.ts";
 import type { AgentRequest } from "../../shared/agent-api.ts";
-import { nodePhases, type KubedosEvent, type NodeFacts, type NodePhase } from "../../shared/events.ts";
+import {
+  nodePhases,
+  type KubedosEvent,
+  type NodeFacts,
+  type NodePhase,
+  type RefusalReason,
+} from "../../shared/events.ts";
 import { delay, nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { Lab, Substrate } from "../substrates/types.ts";
@@ -12,6 +18,8 @@ export interface ObservedNode {
   phase: NodePhase;
   note?: string;
   facts?: NodeFacts;
+  /** Whose Salt keys this hub has not taken. */
+  refused: { name: string; reason: RefusalReason; fingerprint: string }[];
   /** Uptime in seconds at which each phase was reached, by the node's own clock. */
   reachedSeconds: Partial<Record<NodePhase, number>>;
 }
@@ -33,7 +41,7 @@ const pollMs = 200;
 
 export function observe(substrate: Substrate, lab: Lab, context: RunContext): Observer {
   const seen = new Map<string, ObservedNode>(
-    lab.spec.nodes.map(({ name }) => [name, { node: name, phase: "defined", reachedSeconds: {} }]),
+    lab.spec.nodes.map(({ name }) => [name, { node: name, phase: "defined", refused: [], reachedSeconds: {} }]),
   );
   const offsets = new Map<string, number>();
   const replies = new Map<string, KubedosEvent & { type: "node.reply" }>();
@@ -46,6 +54,11 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
     if (event.type.startsWith("converge.")) {
       progress = foldProgress(progress, event);
       context.emit(event);
+    }
+    if (event.type === "enroll.refused") {
+      const { name, reason, fingerprint } = event;
+      node.refused.push({ name, reason, fingerprint });
+      context.emit({ ...event, node: node.node });
     }
     if (event.type !== "node.phase") return;
     node.phase = event.phase;

@@ -15,6 +15,7 @@ import { sshPublicKey } from "../vault/openssh.ts";
 import { signifyPublicKey } from "../vault/signify.ts";
 import type { Vault } from "../vault/types.ts";
 import { assertFoundry, clusterId, drivesNodes, nodeOwner, operatorAccess } from "./keys.ts";
+import type { SaltKeys } from "./salt.ts";
 
 /** What the platform's features bring to the cluster layer. */
 export interface LayerParts {
@@ -23,6 +24,8 @@ export interface LayerParts {
   sysctls?: Readonly<Record<string, string>>;
   /** Certificates of the authorities (`publicAuthorities`). */
   pki?: LayerPki;
+  /** Public keys of Salt (`saltPublicKeys`). */
+  salt?: SaltKeys;
 }
 
 /** A file of the cluster layer, relative to `/run/kubedos/layer/`. */
@@ -46,7 +49,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     clusterId: clusterId(vault, spec.metadata.name),
     underlay: { ...spec.underlay },
     planes: spec.planes.map((plane) => ({ ...plane })),
-    nodes: spec.nodes.map((node) => layerNode(spec, vault, node)),
+    nodes: spec.nodes.map((node) => layerNode(spec, vault, node, parts.salt?.minions[node.name])),
     operators: spec.trust.operators.map(({ name }) => {
       const { plane, address, wireguard, sshPublicKey: sshKey } = operatorAccess(spec, vault, name);
       return { name, plane, address, publicKey: wireguard.publicKey, sshKey };
@@ -57,6 +60,7 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     sysctls: { ...parts.sysctls },
     ...(parts.pki !== undefined && { pki: parts.pki }),
     ...(spec.platform.edge !== undefined && { edge: layerEdge(spec, spec.platform.edge) }),
+    ...(parts.salt !== undefined && { salt: { masterKey: parts.salt.master } }),
   };
 }
 
@@ -71,7 +75,7 @@ export function layerFiles(layer: ClusterLayer, foundryPublicKey: Uint8Array): L
   return Object.entries(files).map(([path, content]) => ({ path, mode: 0o644, content }));
 }
 
-function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number]): LayerNode {
+function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number], saltKey: string | undefined): LayerNode {
   const owner = nodeOwner(spec, node);
   return {
     name: node.name,
@@ -84,6 +88,7 @@ function layerNode(spec: Spec, vault: Vault, node: Spec["nodes"][number]): Layer
     ...(drivesNodes(spec, node)
       ? { automationKey: sshPublicKey(deriveAutomation(vault.foundrySecret, owner).publicKey) }
       : {}),
+    ...(saltKey !== undefined && { saltKey }),
   };
 }
 

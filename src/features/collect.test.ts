@@ -46,7 +46,7 @@ test("what a whole lab is made of", () => {
     expect.arrayContaining(["linux-image-cloud-amd64", "nodejs", "systemd-sysv", "wireguard-tools"]),
   );
   expect(enable).toEqual(expect.arrayContaining(["kubedos-agent.service", "kubedos-firewall.service", "ssh.service"]));
-  expect(gates).toEqual(["fabric", "firewall", "sealed"]);
+  expect(gates).toEqual(["certificates", "fabric", "firewall", "sealed"]);
   expect(
     openings.map(
       (o) => `${o.service} ${o.plane} ${o.protocol}/${o.port} ${o.from?.join(",")} ${o.roles?.join(",") ?? "all"}`,

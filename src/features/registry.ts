@@ -6,6 +6,7 @@ import { feature as firewall } from "./firewall/index.ts";
 import { feature as kernel } from "./kernel/index.ts";
 import { feature as nodeMetrics } from "./node-metrics/index.ts";
 import { feature as planes } from "./planes/index.ts";
+import { feature as salt } from "./salt/index.ts";
 import { feature as ssh } from "./ssh/index.ts";
 import { feature as time } from "./time/index.ts";
 import { feature as containerd } from "./containerd/index.ts";
@@ -33,4 +34,5 @@ export const features = {
   observability,
   journal,
   security,
+  salt,
 } satisfies Record<FeatureName, Feature>;

@@ -12,11 +12,13 @@ export function configDirectory(): string {
   return process.env["KUBEDOS_CONFIG"] ?? join(process.env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "kubedos");
 }
 
-/** The files that belong to one spec. For `lab.yaml`: `lab.lock`, `lab.vault`, `out/lab/`, `.kubedos/lab/`. */
+/** The files that belong to one spec. For `lab.yaml`: `lab.lock`, `lab.vault`, `lab.keyring`, `out/lab/`, `.kubedos/lab/`. */
 export interface SpecPaths {
   spec: string;
   lock: string;
   vault: string;
+  /** Keys that cannot be derived, encrypted for the vault. */
+  keyring: string;
   /** Artifacts. */
   out: string;
   /** State of the machines and of runs. */
@@ -34,6 +36,7 @@ export function specPaths(specFile: string): SpecPaths {
     spec,
     lock: join(directory, `${base}.lock`),
     vault: join(directory, `${base}.vault`),
+    keyring: join(directory, `${base}.keyring`),
     out: join(directory, "out", base),
     state: join(directory, ".kubedos", base),
     runtime: join(runtimeDirectory(), short),

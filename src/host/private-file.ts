@@ -1,10 +1,8 @@
 import { readFileSync } from "node:fs";
-import { link, mkdir, open, readFile, rm, stat, type FileHandle } from "node:fs/promises";
+import { link, mkdir, open, readFile, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { freshBytes } from "./random.ts";
-
-const maxBytes = 1024 * 1024;
 
 /**
  * Writes a new file that only its owner can read (0600): whole or not at all, and never over an existing one.
@@ -34,11 +32,37 @@ export async function writeNewPrivateFile(path: string, content: string, existsH
 }
 
 /**
- * Reads a small file (up to 1 MiB) that holds or protects a secret; `-` is standard input.
+ * Writes a file that only its owner can read (0600), in the place of an existing one: whole or not at all.
+ *
+ * @throws KubedosError when it cannot be written
+ */
+export async function replacePrivateFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.${freshBytes(6).toString("hex")}.tmp`;
+  try {
+    await withFile(temporary, "wx", async (file) => {
+      await file.writeFile(content);
+      await file.sync();
+    });
+    await rename(temporary, path);
+    await withFile(dirname(path), "r", (directory) => directory.sync());
+  } catch (cause) {
+    throw new KubedosError("failed", `cannot write ${path}: ${(cause as Error).message}`, { cause });
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/**
+ * Reads a small file (up to 1 MiB unless told) that holds or protects a secret; `-` is standard input.
  *
  * @throws KubedosError with `missingHint` when it does not exist, is a directory, too large or not readable
  */
-export async function readSmallFile(path: string, what: string, missingHint: string): Promise<Buffer> {
+export async function readSmallFile(
+  path: string,
+  what: string,
+  missingHint: string,
+  maxBytes = 1024 * 1024,
+): Promise<Buffer> {
   try {
     if (path === "-") return readFileSync(0); // a pipe or a socket, which has no name to open
     const { size } = await stat(path);

@@ -1,9 +1,10 @@
 import { lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
-import { KubedosError } from "../../shared/error.ts";
+import { KubedosError, type Problem } from "../../shared/error.ts";
 import { checkPlaybooks } from "../converge/playbooks.ts";
+import { checkStates } from "../converge/states.ts";
 import type { RunContext } from "../host/context.ts";
-import type { Spec } from "../spec/types.ts";
+import type { FeatureName, Spec } from "../spec/types.ts";
 
 /** A file of the user's that goes into the cluster layer. */
 export interface ContentFile {
@@ -65,21 +66,40 @@ export async function readContent(specFile: string, folder: string): Promise<Con
  *
  * @throws KubedosError (code `spec`) with all problems
  */
-export async function readPlaybooks(
+export function readPlaybooks(specFile: string, spec: Spec, context: Pick<RunContext, "emit">): Promise<ContentFile[]> {
+  return readChecked(specFile, spec, { folder: "ansible", feature: "ansible", check: checkPlaybooks }, context);
+}
+
+/**
+ * The user's Salt states and pillar, `salt/` beside the spec, checked as far as their text shows.
+ *
+ * @throws KubedosError (code `spec`) with all problems
+ */
+export function readStates(specFile: string, spec: Spec, context: Pick<RunContext, "emit">): Promise<ContentFile[]> {
+  return readChecked(specFile, spec, { folder: "salt", feature: "salt", check: checkStates }, context);
+}
+
+/** What a folder beside the spec is for; `check` sees paths relative to it. */
+interface ContentKind {
+  folder: string;
+  feature: FeatureName;
+  check(files: readonly ContentFile[]): Problem[];
+}
+
+async function readChecked(
   specFile: string,
   spec: Spec,
+  { folder, feature, check }: ContentKind,
   context: Pick<RunContext, "emit">,
 ): Promise<ContentFile[]> {
-  const folder = "ansible";
   const files = await readContent(specFile, folder);
   if (files.length === 0) return [];
-  if (!spec.platform.features.includes("ansible")) {
-    const message = `${join(dirname(specFile), folder)} is not used: the platform has no feature ansible`;
-    context.emit({ type: "log", level: "warn", message, hint: "add `ansible` to platform.features" });
+  if (!spec.platform.features.includes(feature)) {
+    const message = `${join(dirname(specFile), folder)} is not used: the platform has no feature ${feature}`;
+    context.emit({ type: "log", level: "warn", message, hint: `add \`${feature}\` to platform.features` });
     return [];
   }
-  const relativeFiles = files.map((file) => ({ ...file, path: file.path.slice(folder.length + 1) }));
-  const problems = checkPlaybooks(relativeFiles);
+  const problems = check(files.map((file) => ({ ...file, path: file.path.slice(folder.length + 1) })));
   if (problems.length === 0) return files;
   const count = problems.length === 1 ? "one problem" : `${problems.length} problems`;
   throw new KubedosError("spec", `${folder}/: ${count}`, { problems });

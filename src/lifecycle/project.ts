@@ -2,6 +2,7 @@ import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { clusterAuthorities } from "../fabric/certificates.ts";
 import { clusterLayer, layerFiles } from "../fabric/layer.ts";
+import { saltKeyNames, saltPublicKeys } from "../fabric/salt.ts";
 import { collectPlatform, type Platform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { cacheDirectory, specPaths, type SpecPaths } from "../host/paths.ts";
@@ -12,11 +13,12 @@ import type { PendingSignatures } from "../seal/pending.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
+import { openKeyring } from "../vault/keyring.ts";
 import { type Authorities, publicAuthorities } from "../vault/pki.ts";
 import type { UnlockOptions, Vault } from "../vault/types.ts";
 import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
-import { readPlaybooks } from "./content.ts";
+import { readPlaybooks, readStates } from "./content.ts";
 import type { BuildInputs } from "./graph.ts";
 import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
 import { chooseSigners } from "./signers.ts";
@@ -29,6 +31,8 @@ export interface Project {
   lock: Lock;
   vault: Vault;
   authorities: Authorities;
+  /** Keys of the keyring that the spec needs, PEM by name. */
+  keys: Readonly<Record<string, string>>;
   layer: ClusterLayer;
   store: Store;
   build: BuildInputs;
@@ -54,9 +58,14 @@ export async function openProject(specFile: string, options: ProjectOptions, con
   const store = await openStore(cacheDirectory());
   const lock = await openLock(spec, paths, store, options.create, context);
   const authorities = await clusterAuthorities(spec, vault);
-  const layer = clusterLayer(spec, vault, { openings: platform.openings, pki: publicAuthorities(authorities) });
+  const keys = await openKeys(spec, paths, vault, context);
+  const layer = clusterLayer(spec, vault, {
+    openings: platform.openings,
+    pki: publicAuthorities(authorities),
+    salt: saltPublicKeys(spec, keys),
+  });
   const signers = chooseSigners(spec, vault, context.signal, options.pending);
-  const content = await readPlaybooks(specFile, spec, context);
+  const content = [...(await readPlaybooks(specFile, spec, context)), ...(await readStates(specFile, spec, context))];
   const build: BuildInputs = {
     spec,
     lock,
@@ -73,7 +82,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     seedKey: vault.signing.publicKey,
     signedLater: options.pending !== undefined,
   };
-  return { spec, paths, platform, lock, vault, authorities, layer, store, build };
+  return { spec, paths, platform, lock, vault, authorities, keys, layer, store, build };
 }
 
 /** The vault of the spec; made where there is none, unless the spec belongs to a foundry whose vault is elsewhere. */
@@ -92,6 +101,23 @@ export async function unlockVault(
     return vault;
   }
   return openVault(paths.vault, { ...options.vault, signal: context.signal });
+}
+
+/** Keys that cannot be derived; made where they are not there yet. */
+async function openKeys(
+  spec: Spec,
+  paths: SpecPaths,
+  vault: Vault,
+  context: RunContext,
+): Promise<Readonly<Record<string, string>>> {
+  const names = saltKeyNames(spec);
+  if (names.length === 0) return {};
+  const { privateKeys, made } = await openKeyring(paths.keyring, vault, names, context.signal);
+  if (made.length > 0) {
+    const message = `made ${made.length} Salt keys in ${paths.keyring}: back it up with the vault`;
+    context.emit({ type: "log", level: "info", message });
+  }
+  return privateKeys;
 }
 
 async function openLock(

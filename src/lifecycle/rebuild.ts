@@ -93,7 +93,15 @@ export async function rebuildPublished(
 function placeOf(spec: string, out: string): SpecPaths {
   const base = basename(spec, extname(spec));
   const state = `${out}.state`;
-  return { spec, lock: "", vault: join(state, `${base}.vault`), out, state, runtime: state };
+  return {
+    spec,
+    lock: "",
+    vault: join(state, `${base}.vault`),
+    keyring: join(state, `${base}.keyring`),
+    out,
+    state,
+    runtime: state,
+  };
 }
 
 /** Root and boot image of a rebuild that could not be signed, against those of the first readable artifact. */

@@ -1,7 +1,7 @@
 import type { NodeFacts, NodePhase } from "../../shared/events.ts";
 import type { ConvergenceProgress } from "../converge/progress.ts";
 import { convergenceText } from "../converge/text.ts";
-import { observe } from "../converge/observe.ts";
+import { observe, type ObservedNode } from "../converge/observe.ts";
 import { nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { RunningCluster } from "./running.ts";
@@ -13,6 +13,8 @@ export interface NodeStatus {
   state: "absent" | "stopped" | "running";
   phase: NodePhase;
   note?: string;
+  /** On hubs: whose Salt keys were not taken since its start. */
+  refused?: ObservedNode["refused"];
   facts?: NodeFacts;
   /** Age of the facts in seconds. */
   factsAgeSeconds?: number;
@@ -56,6 +58,7 @@ export async function readStatus(cluster: RunningCluster, context: RunContext): 
         state,
         phase: state === "running" || seen.phase === "failed" ? seen.phase : "stopped",
         note: seen.note,
+        ...(seen.refused.length > 0 && { refused: seen.refused }),
         facts,
         factsAgeSeconds: askedMs === undefined ? undefined : (nowMs() - askedMs) / 1000,
         artifact: machine?.artifact,
@@ -92,9 +95,14 @@ export function statusText(
       .join("  ")
       .trimEnd();
   const sealed = status.sealed ? "sealed" : "UNSEALED: the host's kernel, no Secure Boot, no verity";
-  const notes = status.nodes.flatMap((node) =>
-    node.phase === "failed" ? [`${node.node}: ${node.note ?? "failed"}`] : [],
-  );
+  const notes = status.nodes.flatMap((node) => [
+    ...(node.phase === "failed" ? [`${node.node}: ${node.note ?? "failed"}`] : []),
+    ...(node.state === "running" ? badCertificates(node) : []),
+    ...(node.refused ?? []).map(
+      ({ name, reason, fingerprint }) =>
+        `${node.node}: refused the Salt key of ${name} (${reason}, sha256 ${fingerprint.slice(0, 23)}…)`,
+    ),
+  ]);
   return [
     `${status.cluster} on ${status.substrate} (${sealed})`,
     paint.bold(line(header)),
@@ -102,6 +110,14 @@ export function statusText(
     ...notes,
     ...(status.convergence === undefined ? [] : [convergenceText(status.convergence)]),
   ].join("\n");
+}
+
+function badCertificates({ node, facts }: NodeStatus): string[] {
+  const bad = (facts?.certificates ?? []).filter((certificate) => !certificate.valid);
+  return bad.map(
+    ({ purpose, notBefore, notAfter }) =>
+      `${node}: its ${purpose} certificate is not valid (from ${notBefore} to ${notAfter}): kubedos pki renew ${node}`,
+  );
 }
 
 function planes(facts: NodeFacts): string {

@@ -1,5 +1,6 @@
 import { nodeCertificates } from "../fabric/certificates.ts";
 import { operatorAccess } from "../fabric/keys.ts";
+import { saltSecrets } from "../fabric/salt.ts";
 import { buildSeed } from "../fabric/seed.ts";
 import type { RunContext } from "../host/context.ts";
 import { connectOperator } from "../substrates/operator.ts";
@@ -11,7 +12,7 @@ import { up, type UpResult } from "./up.ts";
 
 /** `up` for an opened project: seeds and operator's keys come from its vault. */
 export function upProject(project: Project, context: RunContext): Promise<UpResult> {
-  const { spec, vault, authorities, layer, paths, store, build } = project;
+  const { spec, vault, authorities, keys, layer, paths, store, build } = project;
   return up(
     {
       build,
@@ -21,7 +22,8 @@ export function upProject(project: Project, context: RunContext): Promise<UpResu
       substrate: substrates[spec.substrate.name],
       seed: async (node) => {
         const issuedAt = await issueTime(paths, spec, { node });
-        return buildSeed(spec, vault, node, await nodeCertificates(spec, vault, authorities, node, issuedAt));
+        const certificates = await nodeCertificates(spec, vault, authorities, node, issuedAt);
+        return buildSeed(spec, vault, node, { ...certificates, ...saltSecrets(spec, keys, node) });
       },
       shell: (node, command, options) => operatorShell(project, node, command, options, context),
       connect: async () => {

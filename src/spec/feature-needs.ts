@@ -17,6 +17,7 @@ export const featureNeeds = {
   observability: ["base", "planes", "firewall", "agent", "node-metrics"],
   journal: ["base", "planes", "firewall", "agent", "time"],
   security: ["base", "kernel"],
+  salt: ["base", "planes", "firewall", "agent"],
 } as const satisfies Record<FeatureName, readonly FeatureName[]>;
 
 /** Features that make a node a node of this system: planes, default-deny, events. No spec can leave them out. */

@@ -75,9 +75,9 @@ platform: { files: [{ path: /etc/a, mode: "0755", content: x }] }
     [51_821, 8920],
     [40_000, 8920],
   ]);
-  expect(spec!.acceptance.gates).toEqual([]);
+  expect(spec!.acceptance.gates).toEqual(["certificates"]);
   const two = parseSpec(text.replace("underlay:", "  - { name: two }\nunderlay:"), "x.yaml");
-  expect(two.spec!.acceptance.gates).toEqual(["fabric", "firewall"]);
+  expect(two.spec!.acceptance.gates).toEqual(["fabric", "certificates", "firewall"]);
   expect(spec!.platform.features).toEqual(["agent", "base", "firewall", "kernel", "planes", "ssh", "time"]);
   expect(spec!.trust.operators).toEqual([
     { name: "ann", slot: 1 },

@@ -31,12 +31,15 @@ export const featureNames = [
   "observability",
   "journal",
   "security",
+  "salt",
 ] as const;
 export type FeatureName = (typeof featureNames)[number];
 
 export const gateNames = [
   "fabric",
   "sealed",
+  "certificates",
+  "enrollment",
   "firewall",
   "convergence",
   "isolation",

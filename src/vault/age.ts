@@ -10,7 +10,7 @@ import type { VaultProtection } from "./types.ts";
  * log2 of the scrypt work factor: 0.5 s to open with the library's own scrypt, as much as an attacker pays for each
  * guess. OWASP's recommendation for scrypt (N = 2^17, r = 8, p = 1).
  */
-const scryptWorkFactor = 17;
+const defaultWorkFactor = 17;
 
 /** What opens an age file. */
 export type AgeLock = "passphrase" | "identity";
@@ -18,12 +18,19 @@ export type AgeLock = "passphrase" | "identity";
 /** What a person or a program unlocks with. */
 export type AgeKey = { passphrase: string } | { identities: readonly string[] };
 
-/** @throws KubedosError (code `usage`) when a recipient is not one of age's own (`age1…`) */
-export async function ageEncrypt(text: string, protection: VaultProtection): Promise<string> {
+/**
+ * @param workFactor log2, for a passphrase; less only where the passphrase cannot be guessed
+ * @throws KubedosError (code `usage`) when a recipient is not one of age's own (`age1…`)
+ */
+export async function ageEncrypt(
+  text: string,
+  protection: VaultProtection,
+  workFactor = defaultWorkFactor,
+): Promise<string> {
   const { Encrypter, armor } = await import("age-encryption");
   const encrypter = new Encrypter();
   if ("passphrase" in protection) {
-    encrypter.setScryptWorkFactor(scryptWorkFactor);
+    encrypter.setScryptWorkFactor(workFactor);
     encrypter.setPassphrase(protection.passphrase);
   } else {
     if (protection.recipients.length === 0) throw new KubedosError("usage", "a vault needs at least one recipient");

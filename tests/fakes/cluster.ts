@@ -51,11 +51,13 @@ export interface FakeAgents {
 export function fakeObserver(layer: ClusterLayer, agents: FakeAgents): Observer {
   return {
     convergence: () => undefined,
-    nodes: () => layer.nodes.map(({ name }) => ({ node: name, phase: "fabric", reachedSeconds: {} })),
+    nodes: () => layer.nodes.map(({ name }) => ({ node: name, phase: "fabric", refused: [], reachedSeconds: {} })),
     poll: async () => undefined,
     async ask(node, request) {
       const asked = request as AgentRequest;
       switch (asked.command) {
+        case "enrollment":
+          return { accepted: [], waiting: [], rejected: [], denied: [], answering: [] };
         case "facts":
           return agents.facts(node);
         case "fabric":

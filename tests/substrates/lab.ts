@@ -28,6 +28,7 @@ export async function makeLab(substrate: SubstrateName): Promise<TestLab> {
     vault: join(root, "lab.vault"),
     out: join(root, "out"),
     state: join(root, "state"),
+    keyring: join(root, "lab.keyring"),
     runtime: join(root, "run"),
   };
   const layer = join(root, "layer");

@@ -53,6 +53,8 @@ export function eventLine(event: EventBody, verbosity: Verbosity, paint: Paint):
     }
     case "converge.done":
       return `${paint.cyan("conv  ")} ${event.outcome}, ${event.changed} changed  ${formatSeconds(event.seconds)}`;
+    case "enroll.refused":
+      return `${paint.yellow("enroll")} ${printable(event.node)} refused ${printable(event.name)}: ${event.reason}  sha256 ${printable(event.fingerprint)}`;
     case "gate.passed":
       return `${paint.green("gate  ")} ${event.gate} passed: ${printable(event.summary)}`;
     case "gate.failed":
@@ -93,6 +95,7 @@ function quietLine(event: EventBody, paint: Paint): string | undefined {
     event.type === "stage.failed" ||
     event.type === "gate.failed" ||
     (event.type === "converge.stage" && event.status === "failed") ||
+    event.type === "enroll.refused" ||
     (event.type === "node.phase" && event.phase === "failed") ||
     (event.type === "log" && (event.level === "error" || event.level === "warn"));
   return wrong ? eventLine(event, "normal", paint) : undefined;

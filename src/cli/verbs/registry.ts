@@ -11,6 +11,7 @@ import { downVerb } from "./down.ts";
 import { initVerb } from "./init.ts";
 import { lockVerb } from "./lock.ts";
 import { logsVerb } from "./logs.ts";
+import { pkiVerb } from "./pki.ts";
 import { planVerb } from "./plan.ts";
 import { schemaVerb } from "./schema.ts";
 import { signVerb } from "./sign.ts";
@@ -39,6 +40,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   consoleVerb,
   downVerb,
   capsuleVerb,
+  pkiVerb,
   storeVerb,
   doctorVerb,
   targetsVerb,

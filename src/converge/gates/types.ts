@@ -20,6 +20,8 @@ export interface GateContext {
   /** Runs a command on a node as an operator does, over SSH on the control plane. */
   shell: Shell;
   signal: AbortSignal;
+  /** How long a gate waits for what nodes do in their own time; absent: the gate's own. */
+  settleMs?: number;
 }
 
 export interface ShellResult {

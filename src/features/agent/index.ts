@@ -19,5 +19,5 @@ export const feature = {
   sysctls: {},
   modules: [],
   openings: [{ service: "agent", plane: "control", protocol: "tcp", port: agentHttpPort, from: ["hub", "operators"] }],
-  gates: [],
+  gates: ["certificates"],
 } satisfies Feature;

@@ -1,0 +1,3 @@
+kubedos:
+  '*':
+    - kubedos
