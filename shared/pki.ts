@@ -46,5 +46,5 @@ export function operatorCommonName(name: string): string {
 export const pkiUnits: Record<PkiPurpose, readonly string[]> = {
   agent: [],
   etcd: ["etcd.service"],
-  telemetry: ["systemd-journal-remote.service", "systemd-journal-upload.service"],
+  telemetry: ["kubedos-journal-tls.service", "systemd-journal-upload.service"],
 };

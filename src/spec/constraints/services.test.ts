@@ -20,6 +20,7 @@ test("the example passes, and is asked for the gates of all its features", async
   const spec = await loadSpec(file);
   expect(spec.acceptance.gates).toEqual([
     "fabric",
+    "certificates",
     "firewall",
     "isolation",
     "security",
