@@ -118,3 +118,10 @@ describe("ask", () => {
     expect(observer.nodes()[0]!.facts).toEqual({ kernel: "6.12" });
   });
 });
+
+test("many who look at once take each event once", async () => {
+  const { substrate, observer, events } = observed();
+  reach(substrate, "planes");
+  await Promise.all([observer.poll(), observer.poll(), observer.poll()]);
+  expect(events.filter(({ type }) => type === "node.phase")).toHaveLength(names.length);
+});

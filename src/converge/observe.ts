@@ -67,13 +67,16 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
     context.emit({ ...event, node: node.node });
   };
 
-  const poll = async () => {
+  const readNew = async () => {
     for (const node of seen.values()) {
       const { events, offset } = await substrate.events(lab, node.node, offsets.get(node.node) ?? 0);
       offsets.set(node.node, offset);
       for (const event of events) take(node, event);
     }
   };
+  // Gates ask many nodes at once: two that read at the same time would each take the same events.
+  let reading: Promise<void> | undefined;
+  const poll = () => (reading ??= readNew().finally(() => (reading = undefined)));
 
   const ask = async (node: string, request: Request, timeoutMs: number) => {
     const id = `${process.pid}-${nowMs()}-${++counter}`;
