@@ -165,7 +165,10 @@ export async function compareUkis(a: Buffer, b: Buffer, unpackInitrd: UnpackInit
   return [{ structure, offsetBytes: index, message: "differs" }];
 }
 
-/** Names in the two archives of an initrd, the compressed base and the cluster layer, that differ. */
+/**
+ * Names in the two archives of an initrd, the compressed base and the cluster layer, that differ; none when one of them
+ * cannot be read.
+ */
 async function compareInitrds(
   a: Buffer,
   b: Buffer,
@@ -173,6 +176,7 @@ async function compareInitrds(
 ): Promise<{ path: string; what: string }[]> {
   const [left, right] = [await entriesOf(a, unpackInitrd), await entriesOf(b, unpackInitrd)];
   const found: { path: string; what: string }[] = [];
+  if (left === undefined || right === undefined) return [];
   for (const [path, entry] of left) {
     const twin = right.get(path);
     right.delete(path);
@@ -200,13 +204,18 @@ function layerStart(initrd: Buffer): number {
 async function entriesOf(
   initrd: Buffer,
   unpackInitrd: UnpackInitrd,
-): Promise<Map<string, { header: string; content: Buffer }>> {
+): Promise<Map<string, { header: string; content: Buffer }> | undefined> {
   const layerAt = layerStart(initrd);
   const entries = new Map<string, { header: string; content: Buffer }>();
-  const base = await unpackInitrd(initrd.subarray(0, layerAt)).catch(() => undefined);
-  for (const archive of [base, initrd.subarray(layerAt)]) {
-    if (archive === undefined || archive.length === 0) continue;
-    for (const { path, header, content } of readCpio(archive)) entries.set(path, { header, content });
+  try {
+    const base = await unpackInitrd(initrd.subarray(0, layerAt));
+    if (base === undefined) return undefined;
+    for (const archive of [base, initrd.subarray(layerAt)]) {
+      if (archive.length === 0) continue;
+      for (const { path, header, content } of readCpio(archive)) entries.set(path, { header, content });
+    }
+  } catch {
+    return undefined;
   }
   return entries;
 }
