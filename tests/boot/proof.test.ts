@@ -23,6 +23,7 @@ import { verifyCapsule } from "../../src/capsule/verify.ts";
 import { verifyCapsuleWhole } from "../../src/capsule/verify-whole.ts";
 import { locateFoundry } from "../../src/assemble/foundry.ts";
 import { run } from "../../src/host/run.ts";
+import { runInSandbox } from "../../src/host/sandbox.ts";
 import { build } from "../../src/lifecycle/build.ts";
 import { openProject } from "../../src/lifecycle/project.ts";
 import { compareOutputs, type FileDifference } from "../../src/seal/compare.ts";
@@ -77,6 +78,28 @@ function structures(differences: readonly FileDifference[]): string[] {
 }
 
 describe("build --check", () => {
+  test("the clock and the work directory of the second build are really others", async () => {
+    const { lock, store } = lab.project;
+    const { directory: root } = locateFoundry(lock, store);
+    const out = join(scratch.directory, "circumstances");
+    const command = [
+      "sh",
+      "-c",
+      "date +%Y; touch /tmp/now; stat -c %y /tmp/now | cut -c 1-4; findmnt -no TARGET /work",
+    ] as const;
+    const ask = async () => (await runInSandbox({ root, command, inputs: {}, out, epoch: 1 })).stdout.split("\n");
+    const [year] = await ask();
+    Object.assign(process.env, { KUBEDOS_CLOCK: "+347121483", KUBEDOS_WORK: out });
+    try {
+      const later = String(Number(year) + 11);
+      expect((await ask()).slice(0, 3)).toEqual([later, later, "/work"]);
+    } finally {
+      delete process.env["KUBEDOS_CLOCK"];
+      delete process.env["KUBEDOS_WORK"];
+    }
+    expect(await readdir(out)).toEqual([]);
+  });
+
   test("twice from nothing, in other circumstances: the same bytes, and those that were published before", async () => {
     const checked = await result(["build", spec, "--check", "--offline"]);
     expect(checked).toMatchObject({ status: 0, same: true, differences: [], stages: [], published: "same" });
