@@ -93,7 +93,8 @@ export async function readVerified(content: NewContent, sha256: string, what: st
   });
 }
 
-async function readWhole(
+/** A content that is read as a whole, at most `maxBytes` long. */
+export async function readWhole(
   content: NewContent,
 ): Promise<{ bytes: Buffer; headers: Record<string, string | string[] | undefined>; url: URL }> {
   const { body, place, headers, url } = await openBody(content);

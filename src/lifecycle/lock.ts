@@ -8,6 +8,7 @@ import { diffLines } from "../lock/diff.ts";
 import { lockImage } from "../lock/images.ts";
 import type { LockedImage, LockedSource, PythonRequest } from "../lock/inputs.ts";
 import { createLock, lockedSources, lockMatches, type LockRequest } from "../lock/lock.ts";
+import { fetchTracker, lockSecurity } from "../lock/security.ts";
 import type { Lock } from "../lock/types.ts";
 import type { Spec, SpecBlob, SpecSource } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
@@ -19,6 +20,8 @@ export interface InputsRequest extends LockRequest {
   blobs: SpecBlob[];
   images: Spec["platform"]["images"];
   sources: SpecSource[];
+  /** URL or file of the security tracker's data. Absent: Debian's, if it can be reached. */
+  securityTracker?: string;
 }
 
 /** What a lock for this spec must hold. */
@@ -37,18 +40,25 @@ export function lockRequest(spec: Spec): InputsRequest {
   };
 }
 
-/** Resolves every input of a spec: Debian's packages first, then what needs the build tools among them. */
+/**
+ * Resolves every input of a spec: Debian's packages first, then what needs the build tools among them. Meanwhile the
+ * security tracker's data come.
+ */
 export async function makeLock(request: InputsRequest, store: Store, context: RunContext): Promise<Lock> {
+  const tracker = context.offline ? Promise.resolve(undefined) : fetchTracker(request.securityTracker, context);
+  tracker.catch(() => undefined); // it is waited for below
   const lock = await createLock(request, context);
   const wheels = await lockPython(request.python, lock, request.mirror, store, context);
   const blobs = request.blobs.length === 0 ? undefined : await lockBlobs(request.blobs, store, context);
   const images = await lockImages(request.images, store, context);
+  const securityData = await lockSecurity(await tracker, lock, store);
   return {
     ...lock,
     requested: { ...lock.requested, ...(request.python.length > 0 ? { python: request.python } : {}) },
     ...(wheels === undefined ? {} : { wheels }),
     ...(blobs === undefined ? {} : { blobs }),
     ...(images === undefined ? {} : { images }),
+    ...(securityData === undefined ? {} : { securityData }),
   };
 }
 

@@ -1,3 +1,4 @@
+import { Option } from "@commander-js/extra-typings";
 import { KubedosError } from "../../../shared/error.ts";
 import { count, formatBytes } from "../format.ts";
 import { darksiteOption, defaultSpecFile, repoModeOption, repoProfileOption, withOverrides } from "../options.ts";
@@ -14,6 +15,7 @@ export function lockVerb() {
     examples: [
       ["lock lab.yaml", "write lab.lock, or see whether it still fits the spec"],
       ["lock lab.yaml --update", "move to the archive's newest packages and show what changed"],
+      ["lock lab.yaml --update --security-tracker tracker.json", "with vulnerability data from a file, for `audit`"],
       ["lock lab.yaml --update --dry-run", "only show what would change"],
     ],
     exits: [1, 2, 4, 130],
@@ -24,6 +26,12 @@ export function lockVerb() {
     .addOption(repoModeOption())
     .addOption(repoProfileOption())
     .addOption(darksiteOption())
+    .addOption(
+      new Option(
+        "--security-tracker <place>",
+        "URL or file of the data of Debian's security tracker, for `audit` (default: Debian's, if it can be reached)",
+      ).env("KUBEDOS_SECURITY_TRACKER"),
+    )
     .action(async (file, options, command) => {
       await runVerb(command, async (context) => {
         const [
@@ -41,7 +49,10 @@ export function lockVerb() {
           import("../../host/paths.ts"),
           import("../../store/store.ts"),
         ]);
-        const request = lockRequest(withOverrides(await loadSpec(file), options));
+        const request = {
+          ...lockRequest(withOverrides(await loadSpec(file), options)),
+          securityTracker: options.securityTracker,
+        };
         const path = specPaths(file).lock;
         const dryRun = options.dryRun === true;
 
@@ -93,6 +104,9 @@ function summary(path: string, lock: Lock, outcome: "kept" | "written" | "not wr
     ...(lock.wheels === undefined
       ? {}
       : { wheels: { distributions: lock.wheels.length, sizeBytes: totalBytes(lock.wheels) } }),
+    ...(lock.blobs === undefined ? {} : { blobs: { files: lock.blobs.length, sizeBytes: totalBytes(lock.blobs) } }),
+    ...(lock.images === undefined ? {} : { images: { images: lock.images.length, sizeBytes: imageBytes(lock) } }),
+    securityData: lock.securityData?.date,
   };
 }
 
@@ -100,13 +114,20 @@ function describe(lock: Lock): string {
   const part = (name: string, list: readonly LockedPackage[]) =>
     `${name} ${count(list.length, "package")} (${formatBytes(totalBytes(list))})`;
   const date = new Date(lock.epoch * 1000).toISOString().slice(0, 10);
-  const { wheels } = lock;
+  const { wheels, blobs, images, securityData } = lock;
   return [
     part("platform", lock.platform),
     part("foundry", lock.foundry),
     ...(wheels === undefined ? [] : [`${count(wheels.length, "wheel")} (${formatBytes(totalBytes(wheels))})`]),
+    ...(blobs === undefined ? [] : [`${count(blobs.length, "file")} (${formatBytes(totalBytes(blobs))})`]),
+    ...(images === undefined ? [] : [`${count(images.length, "image")} (${formatBytes(imageBytes(lock))})`]),
     `archive of ${date}`,
+    ...(securityData === undefined ? ["no security data"] : []),
   ].join(", ");
+}
+
+function imageBytes({ images = [] }: Lock): number {
+  return totalBytes(images.flatMap(({ manifest, config, layers }) => [manifest, config, ...layers]));
 }
 
 function totalBytes(list: readonly { sizeBytes: number }[]): number {

@@ -1,4 +1,5 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { auditVerb } from "./audit.ts";
 import { buildVerb } from "./build.ts";
 import { capsuleVerb } from "./capsule.ts";
 import { checkVerb } from "./check.ts";
@@ -30,6 +31,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   planVerb,
   buildVerb,
   verifyVerb,
+  auditVerb,
   signVerb,
   diffVerb,
   upVerb,
