@@ -13,7 +13,7 @@ mount -t proc proc /work/root/proc
 mount --rbind /dev /work/root/dev
 status=0
 chroot /work/root env HOME=/tmp LANG=C.UTF-8 LC_ALL=C.UTF-8 ANSIBLE_LOCAL_TEMP=/tmp/ansible ANSIBLE_NOCOLOR=1 \
-  ANSIBLE_ROLES_PATH=/usr/share/kubedos/ansible/roles ANSIBLE_CONFIG=/dev/null PYTHONDONTWRITEBYTECODE=1 \
+  ANSIBLE_ROLES_PATH=/usr/share/kubedos/ansible/roles PYTHONDONTWRITEBYTECODE=1 \
   ansible-playbook --syntax-check --inventory /run/inventory.yml /run/kubedos/layer/ansible/site.yml \
   > /work/log 2>&1 || status=$?
 umount -R /work/root/dev
