@@ -125,3 +125,40 @@ test("many who look at once take each event once", async () => {
   await Promise.all([observer.poll(), observer.poll(), observer.poll()]);
   expect(events.filter(({ type }) => type === "node.phase")).toHaveLength(names.length);
 });
+
+describe("the convergence", () => {
+  const begin = { type: "converge.started", run: "1", stages: ["fabric", "baseline"], nodes: names, check: false };
+  const result = { ok: 2, changed: 1, failed: 0, unreachable: 0, skipped: 0, seconds: 1.5 };
+
+  test("is what a hub says of it: stages, nodes, outcome", async () => {
+    const { substrate, observer } = observed();
+    expect(observer.convergence()).toBeUndefined();
+    substrate.say("hub-1", begin, {
+      type: "converge.stage",
+      run: "1",
+      stage: "baseline",
+      status: "running",
+      changed: 0,
+    });
+    substrate.say("hub-1", { type: "converge.node", run: "1", stage: "baseline", node: "core-1", result });
+    await observer.poll();
+    expect(observer.convergence()).toMatchObject({
+      outcome: "running",
+      stages: [
+        { stage: "fabric", status: "waiting" },
+        { stage: "baseline", status: "running", nodes: { "core-1": result } },
+      ],
+    });
+    substrate.say("hub-1", { type: "converge.done", run: "0", outcome: "failed", seconds: 1, changed: 0, lost: [] });
+    substrate.say("hub-1", { type: "converge.done", run: "1", outcome: "passed", seconds: 9, changed: 1, lost: [] });
+    await observer.poll();
+    expect(observer.convergence()).toMatchObject({ outcome: "passed", seconds: 9, changed: 1 });
+  });
+
+  test("no other node has a say in it", async () => {
+    const { substrate, observer } = observed();
+    substrate.say("worker-1", begin);
+    await observer.poll();
+    expect(observer.convergence()).toBeUndefined();
+  });
+});

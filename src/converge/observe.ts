@@ -43,6 +43,7 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
   const seen = new Map<string, ObservedNode>(
     lab.spec.nodes.map(({ name }) => [name, { node: name, phase: "defined", refused: [], reachedSeconds: {} }]),
   );
+  const hubs = new Set(lab.spec.nodes.filter(({ roles }) => roles.includes("hub")).map(({ name }) => name));
   const offsets = new Map<string, number>();
   const replies = new Map<string, KubedosEvent & { type: "node.reply" }>();
   let counter = 0;
@@ -51,7 +52,7 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
   const take = (node: ObservedNode, event: KubedosEvent) => {
     if (event.type === "node.reply") replies.set(event.id, event);
     if (event.type === "node.facts") node.facts = event.facts;
-    if (event.type.startsWith("converge.")) {
+    if (event.type.startsWith("converge.") && hubs.has(node.node)) {
       progress = foldProgress(progress, event);
       context.emit(event);
     }

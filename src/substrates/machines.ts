@@ -193,7 +193,9 @@ function parseEvent(line: string, node: string): KubedosEvent[] {
   try {
     const event = JSON.parse(line) as (Partial<KubedosEvent> & { node?: unknown }) | null;
     if (typeof event?.type !== "string" || typeof event.at !== "string") return [];
-    return event.node === undefined || event.node === node ? [event as KubedosEvent] : [];
+    // What a hub says of its convergence names other nodes; everything else a node says is of itself.
+    const own = event.node === undefined || event.node === node || event.type.startsWith("converge.");
+    return own ? [event as KubedosEvent] : [];
   } catch {
     return [];
   }
