@@ -174,6 +174,11 @@ export const convergenceStages: readonly ConvergenceStage[] = [
   },
 ];
 
+/** The stages that a platform with these features runs. */
+export function stagesOf(features: readonly string[]): ConvergenceStage[] {
+  return convergenceStages.filter((stage) => stage.features?.some((feature) => features.includes(feature)) ?? true);
+}
+
 /** What a run is asked to do; absent means everything. */
 export interface ConvergeOptions {
   /** Leaves out the stages before this one in the list, the fabric excepted. */

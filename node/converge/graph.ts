@@ -1,6 +1,7 @@
 import {
   convergenceStages,
   stageNames,
+  stagesOf,
   type ConvergenceStage,
   type ConvergenceStageName,
   type ConvergeOptions,
@@ -12,7 +13,7 @@ export type StageEnd = "good" | "bad";
 /** Whether a platform and a run have a use for a stage. `fabric` always runs: without it no node is known. */
 export function isWanted(stage: ConvergenceStage, features: readonly string[], options: ConvergeOptions): boolean {
   if (stage.name === "fabric") return true;
-  if (stage.features !== undefined && !stage.features.some((feature) => features.includes(feature))) return false;
+  if (!stagesOf(features).includes(stage)) return false;
   return options.from === undefined || stageNames.indexOf(stage.name) >= stageNames.indexOf(options.from);
 }
 

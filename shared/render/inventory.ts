@@ -14,7 +14,7 @@ export interface HostVariables {
  * What a hub needs to drive the nodes with Ansible: the inventory with its groups, group_vars for all, and the nodes'
  * host keys. The documents are YAML written as JSON, which every YAML reader takes and Ansible reads faster.
  *
- * Groups: `role_<role>` for each role that a node has, `feature_<feature>` for each feature of the platform (which is
+ * Groups: `cluster_lead`, the hub that drives the others; `role_<role>` for each role that a node has, `feature_<feature>` for each feature of the platform (which is
  * on all nodes), with `-` written `_` as Ansible wants it. Pure; the cost is O(nodes).
  */
 export function ansibleFiles(layer: ClusterLayer): RenderedFile[] {
@@ -41,11 +41,13 @@ function inventory(layer: ClusterLayer): unknown {
   const names = layer.nodes.map((node) => node.name);
   const roles = [...new Set(layer.nodes.flatMap((node) => node.roles))].toSorted();
   const members = (wanted: readonly string[]) => ({ hosts: Object.fromEntries(wanted.map((name) => [name, {}])) });
+  const lead = transitHub(layer);
   const withRole = (role: string) => layer.nodes.filter((node) => node.roles.includes(role)).map((node) => node.name);
   return {
     all: {
       hosts: Object.fromEntries(layer.nodes.map((node) => [node.name, hostVariables(layer, node)])),
       children: Object.fromEntries([
+        ["cluster_lead", members(lead === undefined ? [] : [lead.name])] as const,
         ...roles.map((role) => [`role_${groupName(role)}`, members(withRole(role))] as const),
         ...layer.features.map((feature) => [`feature_${groupName(feature)}`, members(names)] as const),
       ]),

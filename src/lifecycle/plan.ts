@@ -1,4 +1,5 @@
 import type { ClusterLayer, LayerPlane } from "../../shared/cluster-layer.ts";
+import { stagesOf, type ConvergenceStage } from "../../shared/convergence.ts";
 import { planStages, type PlannedStage } from "../assemble/engine.ts";
 import { lockedObjects } from "../lock/objects.ts";
 import { substrates } from "../substrates/registry.ts";
@@ -12,6 +13,8 @@ export interface Plan {
   fetch: { packages: number; bytes: number };
   stages: PlannedStage[];
   machines: { node: string; action: "start" | "keep" | "none" }[];
+  /** What the hub will do once the nodes are there; empty where the platform has no Ansible. */
+  convergence: Pick<ConvergenceStage, "name" | "summary" | "needs" | "inputs" | "outputs" | "again" | "destroys">[];
   gates: string[];
   planes: { plane: string; topology: string; peersPerNode: number; configurationBytesPerNode: number }[];
 }
@@ -32,9 +35,20 @@ export async function planProject(project: Project): Promise<Plan> {
     fetch: { packages: missing.length, bytes: missing.reduce((sum, size) => sum + size, 0) },
     stages: await planStages(buildGraph(project.build, store).goals, store),
     machines: spec.nodes.map(({ name }) => ({ node: name, action: states.get(name) === "running" ? "keep" : "start" })),
+    convergence: spec.platform.features.includes("ansible") ? plannedStages(project) : [],
     gates: spec.acceptance.gates,
     planes: layer.planes.map((plane) => planeCost(layer, plane)),
   };
+}
+
+/** The user's own stage only where there is something of the user's. */
+function plannedStages({ spec, build }: Project): Plan["convergence"] {
+  const own = build.layer.some(({ path }) => path.startsWith("ansible/"));
+  return stagesOf(spec.platform.features)
+    .filter(({ name }) => name !== "workload" || own)
+    .map(({ name, summary, needs, inputs, outputs, again, destroys }) => {
+      return { name, summary, needs, inputs, outputs, again, destroys };
+    });
 }
 
 function planeCost(layer: ClusterLayer, plane: LayerPlane): Plan["planes"][number] {
@@ -62,6 +76,10 @@ export function planText(plan: Plan): string {
     ...plan.planes.map(
       (plane) =>
         `  plane    ${plane.plane}, ${plane.topology}: ${plane.peersPerNode} peers, about ${formatSize(plane.configurationBytesPerNode)} on each node`,
+    ),
+    ...plan.convergence.map(
+      ({ name, summary, destroys }) =>
+        `  converge ${name}: ${summary}${destroys === "nothing" ? "" : `; may destroy: ${destroys}`}`,
     ),
     ...plan.gates.map((gate) => `  gate     ${gate}`),
   ];
