@@ -1,9 +1,10 @@
-// npm run bench [-- --only build,mkosi,scale,proof,nspawn,qemu] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,nspawn,converge,qemu] [--json FILE]
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
 import { writeFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { benchBuild } from "./bench/build.mjs";
+import { benchConverge } from "./bench/converge.mjs";
 import { benchMachines } from "./bench/machines.mjs";
 import { benchMkosi } from "./bench/mkosi.mjs";
 import { benchProof } from "./bench/proof.mjs";
@@ -16,6 +17,7 @@ const parts = {
   scale: benchScale,
   proof: benchProof,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
+  converge: (scratch) => benchConverge(scratch, [3, 6, 20]),
   qemu: (scratch) => benchMachines(scratch, "qemu", [3]),
 };
 
