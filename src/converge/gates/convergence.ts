@@ -18,7 +18,7 @@ export const convergenceGate: Gate = {
     const problems = convergenceProblems(again);
     const checks = problems.map((problem) => ({ what: "converging again", ok: false, evidence: problem }));
     for (const { name } of layer.nodes) {
-      const stages = again.stages.filter(({ nodes }) => name in nodes);
+      const stages = again.stages.filter(({ stage, nodes }) => stage !== "fabric" && name in nodes);
       const changing = stages.filter(({ nodes }) => nodes[name]!.changed > 0);
       const tasks = stages.reduce((sum, { nodes }) => sum + nodes[name]!.ok, 0);
       const evidence =
