@@ -40,7 +40,7 @@ test("Ansible reads every playbook with a rendered inventory", async () => {
   const scratch = join(tools, `inventory-${process.pid}`);
   await mkdir(scratch, { recursive: true });
   try {
-    const layer = { ...exampleLayer({ nodes: 3 }), features: ["ansible", "etcd", "journal"] };
+    const layer = { ...exampleLayer({ nodes: 3 }), features: ["ansible", "etcd", "observability"] };
     const inventory = join(scratch, "inventory.yml");
     await writeFile(inventory, ansibleFiles(layer)[0]!.content);
     const local = { ANSIBLE_LOCAL_TEMP: join(scratch, "tmp"), HOME: scratch };
@@ -52,7 +52,7 @@ test("Ansible reads every playbook with a rendered inventory", async () => {
       ["--list-hosts", "-i", inventory, "playbooks/observability.yml"],
       local,
     );
-    expect(hosts.stdout).toMatch(/The nodes send their journals.*\n.*\n\s+hosts \(2\):\n\s+worker-1\n\s+worker-2/);
+    expect(hosts.stdout).toMatch(/Metrics and alerts.*\n.*\n\s+hosts \(1\):\n\s+hub-1/);
   } finally {
     await rm(scratch, { recursive: true });
   }
