@@ -118,7 +118,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const raw = rawStage(root, esp);
   const wanted = spec.targets.map((name) => ({
     name,
-    stage: targets[name].stage({ root, esp, tools, raw }),
+    stage: targets[name].stage({ root, esp, tools, raw, firmware }),
     extension: targets[name].extension,
   }));
   const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom])];

@@ -3,7 +3,7 @@
  * `cluster.yaml` (see schema.ts for what a person may leave out), expanded by load.ts (pools become nodes).
  */
 
-export const targetNames = ["raw", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce"] as const;
+export const targetNames = ["raw", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami"] as const;
 export type TargetName = (typeof targetNames)[number];
 
 export const kernelFlavours = ["cloud", "generic"] as const;

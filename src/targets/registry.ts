@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Stage } from "../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
 import type { TargetName } from "../spec/types.ts";
+import { amiStage } from "./ami.ts";
 import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
 import { writeRawImage } from "./raw.ts";
 import type { SealedParts, Target } from "./types.ts";
@@ -103,5 +104,12 @@ export const targets = {
     needs: "upload to Cloud Storage; the foundry's keys at `gcloud compute images create`",
     extension: "gce.tar.gz",
     stage: ({ tools, raw }) => gceStage(tools, raw),
+  },
+  ami: {
+    name: "ami",
+    summary: "plan of an Amazon machine image: `kubedos ami push` uploads and registers it",
+    needs: "an AWS account; underlay.mode: dhcp; instance types with UEFI and NitroTPM",
+    extension: "ami.json",
+    stage: ({ raw, firmware }) => amiStage(raw, firmware),
   },
 } satisfies Record<TargetName, Target> as Record<TargetName, Target>;

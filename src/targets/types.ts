@@ -9,6 +9,8 @@ export interface SealedParts {
   tools: Tools;
   /** The raw image's stage, once for all targets that start from it. */
   raw: Stage;
+  /** Firmware variables with the foundry's keys. */
+  firmware: Stage;
 }
 
 /** One output format. */

@@ -44,20 +44,33 @@ async function status(): Promise<ClusterStatus> {
   return jsonLines(outcome.stdout).at(-1) as unknown as ClusterStatus;
 }
 
-test("up that is killed while machines boot, and up again: it goes on with the machines that run", async () => {
-  const first = start(join(projectRoot, "kubedos"), ["up", specFile], { env: scratch.env });
+/** Starts `up` and sends it a signal as soon as the machine runs. */
+async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
+  const run = start(join(projectRoot, "kubedos"), ["up", specFile], { env: scratch.env });
   await until(
-    "the first machine",
+    node,
     300,
-    async () => (await pids())["hub"],
-    async () => first.stderr(),
+    async () => (await pids())[node],
+    async () => run.stderr(),
   );
-  first.kill("SIGKILL");
-  expect((await first.ended).status).toBeNull();
-  const before = await pids();
+  run.kill(signal);
+  return run.ended;
+}
 
-  const second = await cli("up", specFile);
-  expect(second.status, second.stderr).toBe(0);
+test("up that is interrupted and killed while machines boot, and up again: it goes on with the machines that run", async () => {
+  const interrupted = await upUntil("hub", "SIGINT");
+  expect(interrupted.status).toBe(130);
+  expect(interrupted.stderr).toMatch(/interrupted; hub.* still running\n.*kubedos up. goes on/s);
+  const before = await pids();
+  expect((await upUntil("worker-1", "SIGKILL")).status).toBeNull();
+
+  const last = await cli("up", specFile);
+  expect(last.status, last.stderr).toBe(0);
+  expect(last.stdout).toMatch(/2 nodes ready: build .* power-on to planes .* gates .* total/);
+  expect(last.stdout).toMatch(/[0-9a-f]{64} {2}.*lab\.raw {2}\(.* MB\)/);
+  for (const verb of ["status", "ssh", "console", "down"]) {
+    expect(last.stdout).toContain(`kubedos ${verb} --spec ${specFile}`);
+  }
   const after = await pids();
   expect(after["hub"]).toBe(before["hub"]);
   for (const node of nodes) expect(await machinesCalled(node), node).toEqual([after[node]]);
@@ -113,6 +126,20 @@ test("status --json: both nodes sealed, with planes that have shaken hands", asy
     });
     expect(node.facts?.planes.map(({ name }) => name)).toEqual(["wg1", "wg2", "wg3"]);
     for (const plane of node.facts?.planes ?? []) expect(plane.oldestHandshakeSeconds).toBeTypeOf("number");
+  }
+});
+
+test("status as text: a line for each node, with its role, phase and planes", async () => {
+  const { stdout } = await cli("status", "--spec", specFile);
+  const rows = stdout.split("\n");
+  for (const [node, role] of [
+    ["hub", "hub"],
+    ["worker-1", "worker"],
+  ] as const) {
+    expect(
+      rows.find((row) => row.startsWith(`${node} `)),
+      stdout,
+    ).toMatch(new RegExp(`${role} .*fabric .*wg1 .*wg2 .*wg3`));
   }
 });
 

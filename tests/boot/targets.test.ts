@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { locateFoundry } from "../../src/assemble/foundry.ts";
@@ -10,6 +10,7 @@ import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { buildGraph, type BuildInputs } from "../../src/lifecycle/graph.ts";
 import { verifyOutput } from "../../src/seal/verify.ts";
 import { targetNames, type TargetName } from "../../src/spec/types.ts";
+import type { AmiPlan } from "../../src/targets/ami.ts";
 import { writeVhdx } from "../../src/targets/vhdx.ts";
 import { writeImage } from "../fakes/disk-images.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
@@ -98,6 +99,15 @@ print(*[f"{config.get(vmw + 'key')}={config.get(vmw + 'value')}" for config in r
   });
 });
 
+test("ami: EC2's variables hold the foundry's keys with Secure Boot on, as virt-firmware reads them", async () => {
+  const plan = JSON.parse(await readFile(artifact("ami"), "utf8")) as AmiPlan;
+  const vars = join(scratch.directory, "ec2.vars");
+  await writeFile(vars, plan.register.uefiData);
+  const printed = await foundry(["virt-fw-vars", "--input", "/in/vars", "--print", "--verbose"], { vars });
+  for (const name of ["PK", "KEK", "db", "SecureBootEnable"]) expect(printed).toMatch(new RegExp(`${name}\\b`));
+  expect(printed).toMatch(/SecureBootEnable .*\n *bool: ON/);
+});
+
 test("gce: gzip and GNU tar unpack the raw image, filled up to a whole GiB", async () => {
   const out = join(scratch.directory, "gce");
   await mkdir(out);
@@ -110,13 +120,16 @@ test("gce: gzip and GNU tar unpack the raw image, filled up to a whole GiB", asy
 
 test("made again, every format has the same bytes", async () => {
   const graph = buildGraph(inputs, lab.project.store);
-  const files = { raw: artifact("raw"), vmdk: artifact("vmdk") };
+  const plan = JSON.parse(await readFile(artifact("ami"), "utf8")) as AmiPlan;
+  const uefi = join(scratch.directory, "uefi");
+  await writeFile(uefi, plan.register.uefiData);
+  const files = { raw: artifact("raw"), vmdk: artifact("vmdk"), uefi };
   for (const { name, stage } of graph.targets) {
     if (name === "raw") continue; // its inputs are parts
     const out = join(scratch.directory, "again", name);
     await mkdir(out, { recursive: true });
     await stage.run({
-      inputs: Object.fromEntries(Object.keys(stage.inputs).map((input) => [input, files[input as "raw" | "vmdk"]])),
+      inputs: Object.fromEntries(Object.keys(stage.inputs).map((input) => [input, files[input as keyof typeof files]])),
       meta: {},
       out,
       progress: () => undefined,
@@ -131,7 +144,8 @@ test("`verify` finds the same disk in every format, and checks each as deeply wh
   const options = { key, anyKey: false, withoutAuthenticode: true, signal: scratch.context.signal };
   const { checks } = await verifyOutput({ ...options, path: lab.project.paths.out });
   expect(checks.filter(({ status }) => status !== "ok" && status !== "skipped")).toEqual([]);
-  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(targetNames.length - 1);
+  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(targetNames.length - 2);
+  expect(checks.filter(({ check }) => check === "plan")).toHaveLength(1);
   for (const target of ["ova", "vhd", "gce"] as const) {
     const alone = await verifyOutput({ ...options, path: artifact(target) });
     expect(

@@ -1,14 +1,15 @@
 #!/bin/sh
 # firmware.sh OWNER_GUID enforce|open: OVMF built for Secure Boot: /out/code and /out/vars, the variables enrolled with the
-# foundry's own keys only, or empty.
+# foundry's own keys only, or empty; /out/aws: the variables as EC2 takes them.
 set -eu
 cp /usr/share/OVMF/OVMF_CODE_4M.secboot.fd /out/code
 if [ "$2" = open ]; then
   cp /usr/share/OVMF/OVMF_VARS_4M.fd /out/vars
-  exit
+  set --
+else
+  set -- --set-pk "$1" /in/pk --add-kek "$1" /in/kek --add-db "$1" /in/db --secure-boot --output /out/vars
 fi
-virt-fw-vars --input /usr/share/OVMF/OVMF_VARS_4M.fd --output /out/vars \
-  --set-pk "$1" /in/pk --add-kek "$1" /in/kek --add-db "$1" /in/db --secure-boot > /work/log 2>&1 || {
+virt-fw-vars --input /usr/share/OVMF/OVMF_VARS_4M.fd "$@" --output-aws /out/aws > /work/log 2>&1 || {
   cat /work/log >&2
   exit 1
 }

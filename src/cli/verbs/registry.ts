@@ -1,5 +1,6 @@
 import type { CommandUnknownOpts } from "@commander-js/extra-typings";
 import { auditVerb } from "./audit.ts";
+import { amiVerb } from "./ami.ts";
 import { buildVerb } from "./build.ts";
 import { capsuleVerb } from "./capsule.ts";
 import { checkVerb } from "./check.ts";
@@ -43,6 +44,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   downVerb,
   capsuleVerb,
   pkiVerb,
+  amiVerb,
   storeVerb,
   doctorVerb,
   targetsVerb,

@@ -5,6 +5,7 @@ import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
 /**
  * OVMF for virtual machines. With `enforce`, only the foundry's own Secure Boot keys are enrolled (PEM certificates as
  * inputs); without, the variables are empty and the firmware starts anything.
+ * `aws`: the same variables in the format that EC2 takes (base64).
  */
 export function firmwareStage(
   tools: Tools,
@@ -17,7 +18,7 @@ export function firmwareStage(
     version: scriptVersion(tools, "firmware.sh"),
     options: { owner, enforce },
     inputs: keys,
-    outputs: ["code", "vars"],
+    outputs: ["code", "vars", "aws"],
     async run(work) {
       await runScript(tools, work, "firmware.sh", [owner, enforce ? "enforce" : "open"]);
     },
