@@ -8,6 +8,7 @@ import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { authenticodeMessage } from "../seal/authenticode.ts";
+import { checkImages } from "../seal/oci-layout.ts";
 import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { buildObjects } from "../lock/objects.ts";
@@ -56,6 +57,7 @@ export async function build(
     // 1. Inputs: everything that the lock names, by hash.
     const { lock, spec } = inputs;
     await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
+    await checkImages(lock.images ?? [], store);
     // 2. Tools, from the lock as well.
     await openFoundry(lock, store, context);
     // 3. Stages.

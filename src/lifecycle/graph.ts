@@ -83,8 +83,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
   );
   const sbom = sbomStage(tree, lock, spec.platform.suite, platform.files);
-  const { wheels = [] } = lock;
-  const python = wheels.length > 0 ? pythonStage(tools, wheels, store) : undefined;
+  const python = lock.wheels === undefined ? undefined : pythonStage(tools, lock, store);
   const files = (lock.blobs ?? []).filter(({ path }) => path !== undefined);
   const root = rootStage(tools, tree, overlay, units, { python, blobs: files, store });
   // 2. Boot image: kernel, initrd, cluster layer, signature.

@@ -85,7 +85,7 @@ async function lockBuilders(
     const objects = objectsDirectory(store);
     await writeFile(
       plan,
-      pythonPlan([...sources, ...builders], (sha256) => relative(objects, store.path(sha256))),
+      pythonPlan([...sources, ...builders], [], (sha256) => relative(objects, store.path(sha256))),
     );
     const requirements = await buildRequirements(plan, objects, tools);
     if (JSON.stringify(requirements) === asked) break;

@@ -1,7 +1,7 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { KubedosError, type Problem } from "../../shared/error.ts";
 import { uniqueBeside } from "../host/unique.ts";
-import { lockSchema } from "./schema.ts";
+import { lockSchema, sectionsSchema } from "./schema.ts";
 import { lockFormat, type Lock } from "./types.ts";
 
 /**
@@ -13,7 +13,8 @@ export function formatLock(lock: Lock): string {
     const line = (value: unknown) => `${" ".repeat(indent + 2)}${JSON.stringify(value)}`;
     return values.length === 0 ? "[]" : `[\n${values.map(line).join(",\n")}\n${" ".repeat(indent)}]`;
   };
-  const { wheels, blobs, images, thirdParty, securityData } = lock;
+  // Parsed, so that fields are in the schema's order whoever made them.
+  const { wheels, blobs, images, thirdParty, securityData } = sectionsSchema.parse(pickSections(lock));
   const { python } = lock.requested;
   const sections = Object.entries({ wheels, blobs, images, thirdParty }).flatMap(([name, values]) =>
     values === undefined ? [] : [[name, values] as const],
@@ -34,6 +35,10 @@ export function formatLock(lock: Lock): string {
   }
 }
 `;
+}
+
+function pickSections({ wheels, blobs, images, thirdParty, securityData }: Lock): Partial<Lock> {
+  return { wheels, blobs, images, thirdParty, securityData };
 }
 
 function inOrder(entry: Lock["platform"][number]): Lock["platform"][number] {
@@ -98,7 +103,7 @@ export function parseLock(text: string, file: string): Lock {
   }
   const parsed = lockSchema.safeParse(data);
   const problems: Problem[] = parsed.success
-    ? orderProblems(parsed.data, text, file)
+    ? [...orderProblems(parsed.data, text, file), ...sectionProblems(parsed.data, text, file)]
     : parsed.error.issues.map((issue) => ({
         message: `${formatPath(issue.path)}: ${issue.message}`,
         at: { file, line: lineOfPath(data, issue.path, text) },
@@ -139,6 +144,41 @@ function orderProblems(lock: Lock, text: string, file: string): Problem[] {
       if (!listed.has(name)) problems.push({ message: `requested.${part}: ${name} is not in the closure`, at: place });
     });
   }
+  return problems;
+}
+
+/** What was asked for is there, and sections are in order, so that the same inputs give the same text. */
+function sectionProblems(lock: Lock, text: string, file: string): Problem[] {
+  const problems: Problem[] = [];
+  const add = (section: string, message: string) =>
+    problems.push({ message: `${section}: ${message}`, at: { file, line: lineOf(text, `"${section}"`) } });
+  const inOrder = (section: string, keys: readonly string[]) => {
+    keys.forEach((key, index) => {
+      if (index > 0 && keys[index - 1]! >= key) add(section, `${key.replaceAll("\0", " ").trim()} is not in order`);
+    });
+  };
+  const wheels = lock.wheels ?? [];
+  inOrder(
+    "wheels",
+    wheels.map(({ prefix, buildOf, name }) => `${prefix}\0${buildOf ?? ""}\0${name}`),
+  );
+  inOrder("blobs", lock.blobs?.map(({ name }) => name) ?? []);
+  inOrder("images", lock.images?.map(({ reference }) => reference) ?? []);
+  inOrder("thirdParty", lock.thirdParty?.map(({ name }) => name) ?? []);
+  for (const { prefix, requirements, without = [] } of lock.requested.python ?? []) {
+    const names = new Set(wheels.filter((one) => one.prefix === prefix && !one.buildOf).map(({ name }) => name));
+    for (const requirement of requirements) {
+      const name =
+        /^[\w.-]+/
+          .exec(requirement)?.[0]
+          .toLowerCase()
+          .replaceAll(/[-_.]+/g, "-") ?? requirement;
+      if (!names.has(name) && !without.includes(name) && !requirement.includes(";"))
+        add("wheels", `${name} is asked for in ${prefix} and not listed`);
+    }
+  }
+  const archives = new Set(lock.suites.map(({ archive }) => archive));
+  for (const { name } of lock.thirdParty ?? []) if (!archives.has(name)) add("thirdParty", `no suite of ${name}`);
   return problems;
 }
 

@@ -112,3 +112,12 @@ export const lockSchema = z.strictObject({
   thirdParty: z.array(lockedSource).min(1).optional(),
   securityData: z.strictObject({ ...content, date: seconds }).optional(),
 }) satisfies z.ZodType<Lock>;
+
+/** The sections that are absent where a spec asks for none. */
+export const sectionsSchema = lockSchema.pick({
+  wheels: true,
+  blobs: true,
+  images: true,
+  thirdParty: true,
+  securityData: true,
+});

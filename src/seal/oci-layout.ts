@@ -1,4 +1,4 @@
-import { copyFile, link, mkdir, writeFile } from "node:fs/promises";
+import { copyFile, link, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { LockedDescriptor, LockedImage } from "../lock/inputs.ts";
@@ -19,6 +19,32 @@ export async function writeOciLayout(images: readonly LockedImage[], directory: 
   }
   await writeFile(join(directory, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
   await writeFile(join(directory, "index.json"), ociIndex(images));
+}
+
+/**
+ * Whether the lock names all parts of each image: what its manifest, which is in the store, lists.
+ *
+ * @throws KubedosError that names the image and the digests that the lock lacks, or has too many
+ */
+export async function checkImages(images: readonly LockedImage[], store: Store): Promise<void> {
+  for (const { reference, manifest, config, layers } of images) {
+    const content = JSON.parse(await readFile(store.path(manifest.sha256), "utf8")) as {
+      config: { digest: string };
+      layers: { digest: string }[];
+    };
+    const listed = [content.config, ...content.layers].map(({ digest }) => digest);
+    const locked = [config, ...layers].map(({ sha256 }) => `sha256:${sha256}`);
+    const missing = listed.filter((digest) => !locked.includes(digest));
+    const foreign = locked.filter((digest) => !listed.includes(digest));
+    if (missing.length + foreign.length === 0) continue;
+    const parts = [
+      ...missing.map((digest) => `it lacks ${digest}`),
+      ...foreign.map((digest) => `${digest} is no part of it`),
+    ];
+    throw new KubedosError("spec", `the lock does not hold ${reference} as its manifest says: ${parts.join(", ")}`, {
+      hint: "a lock is not edited by hand: restore it from version control, or run `kubedos lock --update`",
+    });
+  }
 }
 
 /** The layout's index: one entry an image, named for containerd as well as for skopeo. */

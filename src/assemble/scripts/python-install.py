@@ -3,7 +3,8 @@
 python-install.py tree:      /out/tree, a tar of all prefixes with their distributions.
 python-install.py requires:  JSON on standard output: what each source distribution needs to be built.
 
-/in/plan is JSON: {"wheels": [{"prefix", "name", "filename", "object", "sdist", "buildOf"}]}; objects are below /in/objects.
+/in/plan is JSON: {"wheels": [{"prefix", "name", "filename", "object", "sdist", "buildOf"}], "without": {prefix: [name]}};
+objects are below /in/objects.
 Formats: https://packaging.python.org/en/latest/specifications/ (binary distribution format, recording installed
 packages, entry points, pyproject.toml), PEP 517 for building.
 """
@@ -12,6 +13,7 @@ import base64
 import configparser
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
@@ -29,7 +31,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def main():
     with open("/in/plan") as file:
-        wheels = json.load(file)["wheels"]
+        plan = json.load(file)
+    wheels = plan["wheels"]
     os.umask(0o022)
     if sys.argv[1] == "requires":
         sources = [wheel for wheel in wheels if wheel["sdist"]]
@@ -43,6 +46,7 @@ def main():
             if wheel["prefix"] == prefix and wheel["buildOf"] is None:
                 file = build(wheel, wheels) if wheel["sdist"] else object_path(wheel)
                 Installer(root, prefix, owners, wheel["filename"]).install(file)
+        check_needs(root, prefix, plan["without"].get(prefix, []))
     pack(root)
 
 
@@ -239,6 +243,27 @@ class Installer:
         writer.writerows(sorted(self.record))
         writer.writerow((os.path.relpath(path, self.site), "", ""))
         self.write(path, text.getvalue().encode(), 0o644)
+
+
+def check_needs(root, prefix, without):
+    """Whatever an installed distribution needs is there, or was left out on purpose: else the lock has a hole."""
+    from pip._vendor.packaging.requirements import Requirement
+
+    site = f"{root}{prefix}/lib/python{VERSION}/site-packages"
+    found = {plain_name(one.name): one for one in importlib.metadata.distributions(path=[site])}
+    for name, one in sorted(found.items()):
+        for text in one.requires or []:
+            need = Requirement(text)
+            wanted = plain_name(need.name)
+            if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+                continue
+            if wanted not in found and wanted not in without:
+                sys.exit(f"{wanted} is needed by {name} {one.version} in {prefix}, and is not in the lock")
+
+
+def plain_name(name):
+    """PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pack(root):
