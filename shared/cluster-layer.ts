@@ -1,4 +1,5 @@
 import type { LayerPki } from "./pki.ts";
+import type { LayerRepository } from "./repository.ts";
 
 /**
  * The cluster layer: everything a node must know about its cluster and nothing that is secret. One JSON document
@@ -97,4 +98,6 @@ export interface ClusterLayer {
   edge?: LayerEdge;
   /** RSA public key that all Salt masters have, PEM. */
   salt?: { masterKey: string };
+  /** Where the nodes' apt looks; absent: the platform has no apt. */
+  repository?: LayerRepository;
 }

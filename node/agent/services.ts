@@ -3,6 +3,7 @@ import { controlPlane, isHub, planeAddress } from "../../shared/render/peers.ts"
 import type { RenderedFile } from "../../shared/render/render.ts";
 import { servicePaths, servicePorts } from "../../shared/services.ts";
 import { edgeFiles, etcdFiles, journalFiles, observabilityFiles, roleFiles } from "./service-config.ts";
+import { renderRepository } from "./repository.ts";
 
 const mostTimeServers = 5;
 
@@ -13,6 +14,7 @@ export function renderServices(layer: ClusterLayer, node: LayerNode): RenderedFi
     files.push({ path, mode: 0o644, content });
   }
   add("/run/kubedos/resolv.conf", layer.underlay.dns.map((address) => `nameserver ${address}\n`).join(""));
+  files.push(...renderRepository(layer, node));
   if (layer.features.includes("time")) add("/run/kubedos/chrony/kubedos.conf", chrony(layer, node));
   const observability = layer.planes.find((plane) => plane.purpose === "observability") ?? controlPlane(layer);
   if (layer.features.includes("node-metrics")) {

@@ -61,6 +61,7 @@ test.each([
   ["kubedos-journal-remote.service", 30],
   ["kubedos-journal-tls.service", 30],
   ["kubedos-modules-lock.service", 30],
+  ["kubedos-repository.service", 20],
   ["kubedos-sysctl.service", 30],
   ["kubedos-verity.service", 30],
   ["kubedos-wireguard@wg1.service", 30],

@@ -3,6 +3,7 @@
  * artifact depends on the host's versions. Packages are extracted, not configured; see foundry.ts.
  */
 export const foundryPackages: readonly string[] = [
+  "apt-utils",
   "busybox-static",
   "cpio",
   "cryptsetup-bin",

@@ -36,12 +36,12 @@ function specOf(nodes = 3, change: Partial<Spec> = {}): Spec {
 }
 
 function content(layer: ClusterLayer, path: string): string {
-  return layerFiles(layer, vault.signing.publicKey).find((file) => file.path === path)!.content;
+  return layerFiles(layer, vault).find((file) => file.path === path)!.content;
 }
 
 test("the layer of a spec never changes: nodes check what they get against it", () => {
   const layer = clusterLayer(specOf(), vault, { openings });
-  expect(layerFiles(layer, vault.signing.publicKey)).toMatchSnapshot();
+  expect(layerFiles(layer, vault)).toMatchSnapshot();
 });
 
 test("the cluster id is of the foundry's key and the cluster's name", () => {
@@ -133,7 +133,7 @@ test("no private key is in the layer, nor in what a node renders from it", () =>
       const spec = specOf(nodes);
       const layer = clusterLayer(spec, secrets, { openings });
       const files = [
-        ...layerFiles(layer, secrets.signing.publicKey),
+        ...layerFiles(layer, secrets),
         ...renderNode(layer, "hub-1", { userspaceWireguard: false }),
         ...renderNode(layer, "hub-1", { userspaceWireguard: true }),
       ];

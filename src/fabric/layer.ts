@@ -6,6 +6,7 @@ import {
   type LayerOpening,
 } from "../../shared/cluster-layer.ts";
 import { KubedosError } from "../../shared/error.ts";
+import { archiveCertificate } from "../../shared/repository.ts";
 import type { LayerPki } from "../../shared/pki.ts";
 import type { FeatureOpening } from "../features/types.ts";
 import { planeOfAddress } from "../spec/ipv4.ts";
@@ -14,6 +15,9 @@ import { deriveAutomation, deriveSsh, deriveWireguard } from "../vault/derive.ts
 import { sshPublicKey } from "../vault/openssh.ts";
 import { signifyPublicKey } from "../vault/signify.ts";
 import type { Vault } from "../vault/types.ts";
+import { archiveKey } from "../vault/archive-key.ts";
+import { openpgpArmoredCertificate } from "../vault/openpgp.ts";
+import { layerRepository } from "./repository.ts";
 import { assertFoundry, clusterId, drivesNodes, nodeOwner, operatorAccess } from "./keys.ts";
 import type { SaltKeys } from "./salt.ts";
 
@@ -43,6 +47,7 @@ export interface LayerFile {
  */
 export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): ClusterLayer {
   assertFoundry(spec, vault);
+  const repository = layerRepository(spec);
   return {
     format: layerFormat,
     cluster: spec.metadata.name,
@@ -61,15 +66,18 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     ...(parts.pki !== undefined && { pki: parts.pki }),
     ...(spec.platform.edge !== undefined && { edge: layerEdge(spec, spec.platform.edge) }),
     ...(parts.salt !== undefined && { salt: { masterKey: parts.salt.master } }),
+    ...(repository !== undefined && { repository }),
   };
 }
 
 /** The layer as files: what the initrd's cpio and nspawn's layer directory hold. None of them is secret. */
-export function layerFiles(layer: ClusterLayer, foundryPublicKey: Uint8Array): LayerFile[] {
+export function layerFiles(layer: ClusterLayer, vault: Pick<Vault, "foundrySecret" | "signing">): LayerFile[] {
+  const repository = { [archiveCertificate]: openpgpArmoredCertificate(archiveKey(vault)) };
   const files = {
+    ...(layer.repository !== undefined && repository),
     "cluster.json": `${JSON.stringify(withSortedKeys(layer))}\n`,
     "cluster-id": `${layer.clusterId}\n`,
-    "foundry.pub": signifyPublicKey(foundryPublicKey),
+    "foundry.pub": signifyPublicKey(vault.signing.publicKey),
     nodes: layer.nodes.map((node) => `${node.name} ${node.generation}\n`).join(""),
   };
   return Object.entries(files).map(([path, content]) => ({ path, mode: 0o644, content }));

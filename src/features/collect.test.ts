@@ -27,7 +27,9 @@ function problemsOf(work: () => unknown): string[] {
 
 test("the platform does not depend on the order in which a spec lists things", () => {
   const usual = collectPlatform(fakeSpec({ packages: ["vim", "jq"] }), assets);
-  const shuffled = fc.shuffledSubarray(fakeSpec().platform.features, { minLength: 8 });
+  const shuffled = fc.shuffledSubarray(fakeSpec().platform.features, {
+    minLength: fakeSpec().platform.features.length,
+  });
   fc.assert(
     fc.property(shuffled, (names) => {
       expect(collectPlatform(fakeSpec({ features: names, packages: ["jq", "vim", "jq"] }), assets)).toEqual(usual);
@@ -57,6 +59,13 @@ test("what a whole lab is made of", () => {
     "ntp control udp/123 nodes hub",
     "node-metrics observability tcp/9100 hub all",
   ]);
+});
+
+test("hubs serve a repository where the spec asks for one", () => {
+  const services = (mode: "connected" | "darksite" | "both") =>
+    outlinePlatform(fakeSpec({ repository: { mode, profile: "base" } })).openings.map(({ service }) => service);
+  expect(services("connected")).not.toContain("repository");
+  for (const mode of ["darksite", "both"] as const) expect(services(mode)).toContain("repository");
 });
 
 test("nothing but WireGuard is opened on the underlay", () => {

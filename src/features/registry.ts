@@ -7,6 +7,7 @@ import { feature as kernel } from "./kernel/index.ts";
 import { feature as nodeMetrics } from "./node-metrics/index.ts";
 import { feature as planes } from "./planes/index.ts";
 import { feature as salt } from "./salt/index.ts";
+import { feature as repository } from "./repository/index.ts";
 import { feature as ssh } from "./ssh/index.ts";
 import { feature as time } from "./time/index.ts";
 import { feature as containerd } from "./containerd/index.ts";
@@ -35,4 +36,5 @@ export const features = {
   journal,
   security,
   salt,
+  repository,
 } satisfies Record<FeatureName, Feature>;

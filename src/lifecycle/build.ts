@@ -34,6 +34,8 @@ export interface BuildResult {
   image: { path: string; sha256: string };
   root: { path: string; sha256: string };
   firmware: { code: string; vars: string };
+  /** Store path of the repository that hubs serve. */
+  darksite?: { path: string; sha256: string };
   manifest: string;
   seconds: number;
 }
@@ -81,6 +83,7 @@ export async function build(
       image: located(graph.raw, "image"),
       root: located(graph.root, "root"),
       firmware: { code: located(graph.firmware, "code").path, vars: located(graph.firmware, "vars").path },
+      darksite: graph.darksite === undefined ? undefined : located(graph.darksite, "image"),
       manifest: join(paths.out, manifestFiles.manifest),
       seconds: elapsed(),
     };
@@ -106,7 +109,9 @@ async function publish(
   store: Store,
   context: RunContext,
 ): Promise<BuiltArtifact[]> {
-  const artifacts = graph.targets.map(({ name, stage, extension }): BuiltArtifact => {
+  const { darksite } = graph;
+  const repository = darksite === undefined ? [] : [{ name: "darksite", stage: darksite, extension: "darksite.tar" }];
+  const artifacts = [...graph.targets, ...repository].map(({ name, stage, extension }): BuiltArtifact => {
     const { sha256, sizeBytes } = record(stage).outputs["image"]!;
     return { target: name, path: join(paths.out, `${inputs.spec.metadata.name}.${extension}`), sizeBytes, sha256 };
   });

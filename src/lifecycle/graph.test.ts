@@ -8,6 +8,8 @@ import { collectPlatform } from "../features/collect.ts";
 import type { Lock, LockedPackage } from "../lock/types.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
+import { keySigner } from "../repository/signer.ts";
+import { archiveKey } from "../vault/archive-key.ts";
 import { buildGraph, graphStages, type BuildInputs } from "./graph.ts";
 
 let directory: string;
@@ -36,6 +38,10 @@ function lock(...platform: LockedPackage[]): Lock {
   };
 }
 
+function fakeArchive(vault: Parameters<typeof archiveKey>[0]): BuildInputs["archive"] {
+  return keySigner(archiveKey(vault));
+}
+
 function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platform"]> = {}): BuildInputs {
   const spec = fakeSpec(platform);
   return {
@@ -50,6 +56,10 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign: noKey } },
     signing: { publicKey: new Uint8Array(32), sign: noKey },
     seedKey: new Uint8Array(32),
+    archive: fakeArchive({
+      foundrySecret: new Uint8Array(32),
+      signing: { publicKey: new Uint8Array(32) },
+    }),
     ...change,
   };
 }
@@ -85,6 +95,22 @@ test("the goals are the targets, the raw image and the firmware; each stage once
     "uki",
   ]);
 });
+
+test.each(["darksite", "both"] as const)(
+  "the mode %s adds the repository, which changes with the lock and its key",
+  (mode) => {
+    const made = (change: Partial<BuildInputs> = {}) =>
+      buildGraph(inputs(change, { repository: { mode, profile: "base+updates" } }), store);
+    const { darksite, goals } = made();
+    expect(goals).toContain(darksite);
+    const other = fakeArchive({ foundrySecret: new Uint8Array(32).fill(1), signing: inputs().signing });
+    const ids = [{}, { lock: lock(locked("linux-image-6.12.1-cloud-amd64")) }, { archive: other }].map((change) =>
+      stageId(made(change).darksite!),
+    );
+    expect(new Set(ids).size).toBe(3);
+    expect(JSON.stringify([...graphStages(made())].map(({ options }) => options))).not.toContain("seed");
+  },
+);
 
 test("every stage's input is an object of the lock, a blob of the graph, or a stage's declared output", () => {
   const graph = buildGraph(inputs(), store);

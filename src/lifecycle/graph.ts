@@ -20,6 +20,8 @@ import { initrdStage } from "../seal/stages/initrd.ts";
 import { sbomStage } from "../seal/stages/sbom.ts";
 import { attachStage, signStage } from "../seal/stages/sign.ts";
 import { ukiStage } from "../seal/stages/uki.ts";
+import type { ArchiveSigner } from "../repository/signer.ts";
+import { darksiteStage, packagesStage, repositoryIdentity } from "../repository/stages.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
 import { rawStage, targets } from "../targets/registry.ts";
@@ -44,6 +46,8 @@ export interface BuildInputs {
   seedKey: Uint8Array;
   /** Signatures may not be there yet: all that needs none is made first. */
   signedLater?: boolean;
+  /** Signs the repository of the modes `darksite` and `both`. */
+  archive: ArchiveSigner;
 }
 
 /** The build of one spec as stages. */
@@ -56,6 +60,8 @@ export interface BuildGraph {
   firmware: Stage;
   sbom: Stage;
   raw: Stage;
+  /** The repository that hubs serve; absent in the mode `connected`. */
+  darksite?: Stage;
   targets: { name: TargetName; stage: Stage; extension: string }[];
   /** Inputs made here, to be put into the store before the stages run. */
   blobs: Map<string, Uint8Array>;
@@ -120,9 +126,32 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     stage: targets[name].stage({ root, esp, tools, raw, firmware }),
     extension: targets[name].extension,
   }));
-  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom])];
+  // 4. The packages themselves, for a cluster that has no other source.
+  const darksite = darksiteOf(inputs, tools, store);
+  const extra = darksite === undefined ? [] : [darksite];
+  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom, ...extra])];
   if (playbooks !== undefined) goals.push(playbooks);
-  return { root, initrd, uki, sign, esp, firmware, sbom, raw, targets: wanted, blobs, goals, layer: layerContent };
+  return {
+    root,
+    initrd,
+    uki,
+    sign,
+    esp,
+    firmware,
+    sbom,
+    raw,
+    darksite,
+    targets: wanted,
+    blobs,
+    goals,
+    layer: layerContent,
+  };
+}
+
+function darksiteOf({ spec, lock, archive }: BuildInputs, tools: Tools, store: Store): Stage | undefined {
+  if (spec.platform.repository.mode === "connected") return undefined;
+  const index = packagesStage(tools, lock.platform, store);
+  return darksiteStage(index, lock.platform, repositoryIdentity(spec, lock, archive), store);
 }
 
 /** Every stage of a graph, inputs before users. */

@@ -54,22 +54,28 @@ export async function placeSealed(
   paths: SpecPaths,
   built: BuildResult,
 ): Promise<Required<Pick<LabArtifacts, "image" | "firmware">>> {
-  const directory = join(paths.state, "artifacts");
-  await mkdir(directory, { recursive: true });
-  const place = async (object: string, name: string) => {
-    const path = join(directory, name);
-    const [source, target] = await Promise.all([stat(object), stat(path).catch(() => undefined)]);
-    if (target !== undefined && target.dev === source.dev && target.ino === source.ino) return path;
-    await rm(`${path}.new`, { force: true });
-    await link(object, `${path}.new`).catch(() => copyFile(object, `${path}.new`));
-    await rename(`${path}.new`, path);
-    return path;
-  };
   return {
-    image: await place(built.image.path, "image.raw"),
+    image: await place(paths, built.image.path, "image.raw"),
     firmware: {
-      code: await place(built.firmware.code, "code.fd"),
-      vars: await place(built.firmware.vars, "vars.fd"),
+      code: await place(paths, built.firmware.code, "code.fd"),
+      vars: await place(paths, built.firmware.vars, "vars.fd"),
     },
   };
+}
+
+/** The repository that hubs serve, where there is one. */
+export async function placeDarksite(paths: SpecPaths, built: BuildResult): Promise<string | undefined> {
+  return built.darksite === undefined ? undefined : place(paths, built.darksite.path, "darksite.tar");
+}
+
+async function place(paths: SpecPaths, object: string, name: string): Promise<string> {
+  const directory = join(paths.state, "artifacts");
+  await mkdir(directory, { recursive: true });
+  const path = join(directory, name);
+  const [source, target] = await Promise.all([stat(object), stat(path).catch(() => undefined)]);
+  if (target !== undefined && target.dev === source.dev && target.ino === source.ino) return path;
+  await rm(`${path}.new`, { force: true });
+  await link(object, `${path}.new`).catch(() => copyFile(object, `${path}.new`));
+  await rename(`${path}.new`, path);
+  return path;
 }

@@ -10,12 +10,14 @@ import { projectAssets, readProjectFile } from "../host/project.ts";
 import { readLock, writeLock } from "../lock/file.ts";
 import type { Lock } from "../lock/types.ts";
 import type { PendingSignatures } from "../seal/pending.ts";
+import { keySigner } from "../repository/signer.ts";
 import { loadSpec } from "../spec/load.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { openKeyring } from "../vault/keyring.ts";
 import { type Authorities, publicAuthorities } from "../vault/pki.ts";
 import type { UnlockOptions, Vault } from "../vault/types.ts";
+import { archiveKey } from "../vault/archive-key.ts";
 import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import { readPlaybooks, readStates } from "./content.ts";
@@ -70,7 +72,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     spec,
     lock,
     platform,
-    layer: [...layerFiles(layer, vault.signing.publicKey), ...content],
+    layer: [...layerFiles(layer, vault), ...content],
     init: await readProjectFile("node/initrd/init"),
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,
@@ -81,6 +83,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     signing: signers.foundry,
     seedKey: vault.signing.publicKey,
     signedLater: options.pending !== undefined,
+    archive: keySigner(archiveKey(vault)),
   };
   return { spec, paths, platform, lock, vault, authorities, keys, layer, store, build };
 }

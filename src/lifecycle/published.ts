@@ -6,6 +6,7 @@ import { collectPlatform } from "../features/collect.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { projectAssets, readProjectFile } from "../host/project.ts";
 import { readLock } from "../lock/file.ts";
+import { signerOfPublished, type ArchiveSigner } from "../repository/signer.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { ed25519PublicKey } from "../seal/dsse.ts";
 import { manifestFiles, type Manifest } from "../seal/manifest.ts";
@@ -14,6 +15,7 @@ import type { Sign } from "../seal/signer.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
 import { readTrustedKey } from "../seal/verify-key.ts";
 import { loadSpec } from "../spec/load.ts";
+import type { Spec, TargetName } from "../spec/types.ts";
 import { parseSignifyPublicKey, rawSignature } from "../vault/signify.ts";
 import type { BuildInputs } from "./graph.ts";
 
@@ -43,8 +45,7 @@ export async function publishedInputs(
       });
     });
   const written = await loadSpec(paths.spec);
-  const targets = manifest.artifacts.map(({ target }) => target as (typeof written.targets)[number]);
-  const spec = { ...written, targets };
+  const { darksite, spec } = asPublished(written, manifest);
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -65,12 +66,27 @@ export async function publishedInputs(
       signature: { sign: () => Promise.resolve(boot) },
     },
     signing: { publicKey, sign: await publishedSigner(publicKey, read) },
+    archive:
+      darksite === undefined ? noRepository : await signerOfPublished(join(directory, darksite), spec.platform.suite),
     seedKey:
       manifest.seedKey === undefined
         ? publicKey
         : parseSignifyPublicKey(`untrusted comment: key\n${manifest.seedKey}\n`).publicKey,
   };
 }
+
+/** The spec with the targets and the repository that were published, whatever the command line said instead of it. */
+function asPublished(written: Spec, { artifacts }: Manifest): { spec: Spec; darksite?: string } {
+  const darksite = artifacts.find(({ target }) => target === "darksite")?.file;
+  const targets = artifacts.filter(({ target }) => target !== "darksite").map(({ target }) => target as TargetName);
+  const { repository } = written.platform;
+  const mode = darksite === undefined ? "connected" : repository.mode === "connected" ? "darksite" : repository.mode;
+  const platform = { ...written.platform, repository: { ...repository, mode } } satisfies Spec["platform"];
+  return { spec: { ...written, targets, platform }, darksite };
+}
+
+/** Nothing asks for a signature where no repository is built. */
+const noRepository: ArchiveSigner = { certificate: "", clearsign: () => "", sign: () => "" };
 
 /** Signs what was signed before: with the signature of the manifest or the provenance that fits. */
 async function publishedSigner(publicKey: Buffer, read: (name: string) => Promise<Buffer>): Promise<Sign> {

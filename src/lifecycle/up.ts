@@ -18,7 +18,7 @@ import type { Store } from "../store/store.ts";
 import type { Lab, NodeSeed, Substrate } from "../substrates/types.ts";
 import { build, type BuildResult } from "./build.ts";
 import type { BuildInputs } from "./graph.ts";
-import { placeLayer, placeSealed, settleOtherArtifacts } from "./place.ts";
+import { placeDarksite, placeLayer, placeSealed, settleOtherArtifacts } from "./place.ts";
 import { writeRun } from "./run-state.ts";
 import { extractTree } from "./tree.ts";
 
@@ -174,10 +174,11 @@ async function placeArtifacts(inputs: UpInputs, built: BuildResult, context: Run
   const hash = substrate.sealed ? built.image.sha256 : built.root.sha256;
   await settleOtherArtifacts(substrate, base, hash, context);
   const layer = await placeLayer(paths, made.layer);
-  if (substrate.sealed) return { ...base, artifacts: { hash, layer, ...(await placeSealed(paths, built)) } };
+  const darksite = await placeDarksite(paths, built);
+  if (substrate.sealed) return { ...base, artifacts: { hash, layer, darksite, ...(await placeSealed(paths, built)) } };
   const foundry = await openFoundry(made.lock, store, context);
   const tree = await extractTree(foundry, store, built.root, made.lock.epoch, context);
-  return { ...base, artifacts: { hash, layer, tree } };
+  return { ...base, artifacts: { hash, layer, darksite, tree } };
 }
 
 function nodesLost(lost: readonly { node: string; reason: string }[], reportFile: string): KubedosError {

@@ -111,10 +111,11 @@ describe("createLock", () => {
     expect(formatLock(await createLock(local, context()))).toBe(formatLock(over));
   });
 
-  test("base leaves the updates suite out and keeps security", async () => {
+  test("base is the release alone", async () => {
     const lock = await createLock({ ...request, profile: "base" }, context());
     expect(lock.foundry.find((entry) => entry.name === "tool")?.version).toBe("1.0");
-    expect(lock.platform.find((entry) => entry.name === "world")?.version).toBe("1.5");
+    expect(lock.platform.find((entry) => entry.name === "world")?.version).toBe("1.0");
+    expect(lock.suites.map((suite) => suite.suite)).toEqual(["toy"]);
   });
 
   test("names unknown packages with the nearest that exist", async () => {

@@ -13,6 +13,7 @@ import { resolveMirrors, type Mirrors } from "./mirrors.ts";
 import type { SpecSource } from "../spec/types.ts";
 import type { LockedSource } from "./inputs.ts";
 import { keyFingerprints } from "./openpgp-key.ts";
+import { suitesOfProfile } from "./suites.ts";
 import { lockFormat, type Lock } from "./types.ts";
 
 /** What to lock. */
@@ -118,22 +119,6 @@ export async function findMirrors(
   } finally {
     await rm(empty, { recursive: true, force: true });
   }
-}
-
-/**
- * The suites behind a repository profile. Security fixes are part of every profile: `base` is the stable release
- * with its security archive, `base+updates` and `full` add the stable updates.
- */
-export function suitesOfProfile(
-  suite: string,
-  profile: LockRequest["profile"],
-  components: readonly string[],
-): AptSource[] {
-  const base: AptSource = { archive: "debian", suite, components };
-  if (suite === "sid" || suite === "unstable") return [base];
-  const security: AptSource = { archive: "debian-security", suite: `${suite}-security`, components };
-  if (profile === "base") return [base, security];
-  return [base, { archive: "debian", suite: `${suite}-updates`, components }, security];
 }
 
 /** Debian's suites and the spec's own, in the order in which apt sees them. */

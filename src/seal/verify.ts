@@ -221,7 +221,9 @@ async function checkDisks(
   const { signal } = options;
   // The raw image first where there is one; every other disk must hold the same bytes as the first.
   const rank = (target: string) => (target === "raw" ? 0 : target === "ami" ? 2 : 1);
-  const order = artifacts.toSorted((a, b) => rank(a.target) - rank(b.target));
+  const disks = artifacts.filter(({ target }) => target !== "darksite");
+  if (disks.length === 0) return;
+  const order = disks.toSorted((a, b) => rank(a.target) - rank(b.target));
   let first: { file: string; image: DiskImage } | undefined;
   let uki: Buffer | undefined;
   try {

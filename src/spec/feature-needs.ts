@@ -18,6 +18,7 @@ export const featureNeeds = {
   journal: ["base", "planes", "firewall", "agent", "time"],
   security: ["base", "kernel"],
   salt: ["base", "planes", "firewall", "agent"],
+  repository: ["base", "planes", "firewall", "agent"],
 } as const satisfies Record<FeatureName, readonly FeatureName[]>;
 
 /** Features that make a node a node of this system: planes, default-deny, events. No spec can leave them out. */

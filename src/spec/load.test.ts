@@ -78,7 +78,16 @@ platform: { files: [{ path: /etc/a, mode: "0755", content: x }] }
   expect(spec!.acceptance.gates).toEqual(["certificates"]);
   const two = parseSpec(text.replace("underlay:", "  - { name: two }\nunderlay:"), "x.yaml");
   expect(two.spec!.acceptance.gates).toEqual(["fabric", "certificates", "firewall"]);
-  expect(spec!.platform.features).toEqual(["agent", "base", "firewall", "kernel", "planes", "ssh", "time"]);
+  expect(spec!.platform.features).toEqual([
+    "agent",
+    "base",
+    "firewall",
+    "kernel",
+    "planes",
+    "repository",
+    "ssh",
+    "time",
+  ]);
   expect(spec!.trust.operators).toEqual([
     { name: "ann", slot: 1 },
     { name: "bob", slot: 2 },

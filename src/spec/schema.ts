@@ -117,11 +117,15 @@ const platformSchema = z
         mode: z
           .enum(["connected", "darksite", "both"])
           .default("connected")
-          .describe("Where the nodes' packages come from after the build: mirrors, an embedded repository, or both."),
+          .describe(
+            "apt sources of the nodes: Debian's mirrors, the repository that the hubs serve (made by `build` from the lock), or both.",
+          ),
         profile: z
           .enum(["base", "base+updates", "full"])
           .default("base+updates")
-          .describe("Which suites the lock resolves from."),
+          .describe(
+            "Which suites the lock resolves from: `base`: the release alone; `base+updates`: with updates and security fixes. `full`: the same, and `repo create` writes the whole archive.",
+          ),
       })
       .prefault({})
       .describe("Package repository."),

@@ -32,6 +32,7 @@ export const featureNames = [
   "journal",
   "security",
   "salt",
+  "repository",
 ] as const;
 export type FeatureName = (typeof featureNames)[number];
 

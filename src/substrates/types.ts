@@ -23,6 +23,8 @@ export interface LabArtifacts {
   layer: string;
   /** OVMF code (Secure Boot build) and variables enrolled with the foundry's keys (qemu). */
   firmware?: { code: string; vars: string };
+  /** Absolute path of the tar with the cluster's own apt repository, for the hubs. */
+  darksite?: string;
 }
 
 /** One node's seed, as a file and, for substrates without an initrd, as its verified contents. */

@@ -93,10 +93,11 @@ describe("gpgv", () => {
 });
 
 test("a signature whose halves begin with zero bits is written as GnuPG reads it", () => {
-  const texts = Array.from({ length: 2000 }, (_, index) => String(index));
-  const sizes = texts.map((text) => openpgpSign(key, Buffer.from(text), at).replaceAll("=", "").length);
-  const short = texts[sizes.findIndex((size) => size < Math.max(...sizes))]!;
-  expect(short).toBeDefined();
+  const sizeOf = (text: string) => openpgpSign(key, Buffer.from(text), at).replaceAll("=", "").length;
+  const usual = Math.max(...["a", "b", "c", "d"].map(sizeOf));
+  let index = 0;
+  while (sizeOf(String(index)) === usual) index++;
+  const short = String(index);
   expect(gpgv(file("short.sig", openpgpSign(key, Buffer.from(short), at)), file("short", short))).toMatchObject({
     status: 0,
   });

@@ -11,7 +11,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
       mirror: [],
       kernel: "cloud",
       state: "encrypted",
-      features: ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics"],
+      features: ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics", "repository"],
       packages: [],
       python: [],
       security: { usbStorage: true, lockModules: true },

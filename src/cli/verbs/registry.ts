@@ -15,6 +15,7 @@ import { lockVerb } from "./lock.ts";
 import { logsVerb } from "./logs.ts";
 import { pkiVerb } from "./pki.ts";
 import { planVerb } from "./plan.ts";
+import { repoVerb } from "./repo.ts";
 import { schemaVerb } from "./schema.ts";
 import { signVerb } from "./sign.ts";
 import { sshVerb } from "./ssh.ts";
@@ -45,6 +46,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   capsuleVerb,
   pkiVerb,
   amiVerb,
+  repoVerb,
   storeVerb,
   doctorVerb,
   targetsVerb,

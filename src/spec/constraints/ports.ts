@@ -1,3 +1,4 @@
+import { repositoryOpening } from "../../features/repository/index.ts";
 import { features } from "../../features/registry.ts";
 import type { FeatureOpening } from "../../features/types.ts";
 import { type Finding, formatPath } from "../finding.ts";
@@ -9,9 +10,10 @@ import { featureNames, type Spec } from "../types.ts";
 import type { Constraint } from "./types.ts";
 
 /** What features serve. Taken whether or not the feature is chosen: it may be chosen later. */
-const serviceOpenings: readonly FeatureOpening[] = featureNames.flatMap(
-  (name): readonly FeatureOpening[] => features[name].openings,
-);
+const serviceOpenings: readonly FeatureOpening[] = [
+  ...featureNames.flatMap((name): readonly FeatureOpening[] => features[name].openings),
+  repositoryOpening,
+];
 const servicePorts = new Map(serviceOpenings.map((opening) => [opening.port, opening]));
 
 /** A plane's port is not one that a service of the system has. */

@@ -22,6 +22,7 @@ test("the example passes, and is asked for the gates of all its features", async
     "fabric",
     "certificates",
     "firewall",
+    "convergence",
     "isolation",
     "security",
     "etcd",
@@ -37,7 +38,7 @@ test("the example passes, and is asked for the gates of all its features", async
 });
 
 test("an even quorum", () => {
-  expect(problems([/.*name: core-3.*\n/, ""])).toEqual([expect.stringMatching(/^52:5 2 nodes have the role `core`/)]);
+  expect(problems([/.*name: core-3.*\n/, ""])).toEqual([expect.stringMatching(/^53:5 2 nodes have the role `core`/)]);
 });
 
 test.each<[string, [string | RegExp, string][], RegExp]>([
@@ -50,29 +51,29 @@ test.each<[string, [string | RegExp, string][], RegExp]>([
     /^13:5 feature `etcd` runs on/,
   ],
   ["no virtual address", [[/ {2}edge:\n(?: {4}.*\n)+/, ""]], /^13:5 feature `edge` needs `platform.edge`/],
-  ["an address that nobody wants", [["    - edge\n", ""]], /^28:3 `platform.edge` is for the feature `edge`/],
-  ["one holder", [["role: edge, index: 6", "role: worker, index: 6"]], /^29:3 a virtual address moves between/],
-  ["not an address", [["vip: 10.103.0.200", "vip: ten"]], /^30:10 the virtual address "ten" is not an IPv4 address/],
-  ["on no plane", [["10.103.0.200\n", "10.9.0.200\n"]], /^30:10 the virtual address 10\.9\.0\.200 is on no plane/],
+  ["an address that nobody wants", [["    - edge\n", ""]], /^29:3 `platform.edge` is for the feature `edge`/],
+  ["one holder", [["role: edge, index: 6", "role: worker, index: 6"]], /^30:3 a virtual address moves between/],
+  ["not an address", [["vip: 10.103.0.200", "vip: ten"]], /^31:10 the virtual address "ten" is not an IPv4 address/],
+  ["on no plane", [["10.103.0.200\n", "10.9.0.200\n"]], /^31:10 the virtual address 10\.9\.0\.200 is on no plane/],
   [
     "a node's address",
     [["vip: 10.103.0.200", "vip: 10.103.0.3"]],
-    /^30:10 .* is also the address of node `core-2` on wg3/,
+    /^31:10 .* is also the address of node `core-2` on wg3/,
   ],
-  ["an operator's address", [["vip: 10.103.0.200", "vip: 10.101.0.254"]], /^30:10 .* address of operator `operator`/],
-  ["no service behind it", [[/services:\n.*\n/, "services: []\n"]], /^31:15 /],
+  ["an operator's address", [["vip: 10.103.0.200", "vip: 10.101.0.254"]], /^31:10 .* address of operator `operator`/],
+  ["no service behind it", [[/services:\n.*\n/, "services: []\n"]], /^32:15 /],
   [
     "a port of the system",
     [
       ["port: 2379", "port: 22"],
       ["vip: 10.103", "vip: 10.101"],
     ],
-    /^32:29 .* 22\/tcp on that plane belongs to `ssh`/,
+    /^33:29 .* 22\/tcp on that plane belongs to `ssh`/,
   ],
   [
     "a role that nobody has",
     [["role: core }", "role: worker }"]],
-    /^32:41 .* nodes of role `worker`, and there are none/,
+    /^33:41 .* nodes of role `worker`, and there are none/,
   ],
   [
     "a gate of a feature that is not chosen",
@@ -89,7 +90,7 @@ test.each<[string, [string | RegExp, string][], RegExp]>([
 test("two services of one name and port", () => {
   const again = "      - { name: etcd, port: 2379, role: core }\n";
   expect(problems([again, again + again])).toEqual([
-    expect.stringMatching(/^33:17 .* has the name `etcd`, which `services\[0\]` has already/),
-    expect.stringMatching(/^33:29 .* has the port 2379, which `services\[0\]` has already/),
+    expect.stringMatching(/^34:17 .* has the name `etcd`, which `services\[0\]` has already/),
+    expect.stringMatching(/^34:29 .* has the port 2379, which `services\[0\]` has already/),
   ]);
 });

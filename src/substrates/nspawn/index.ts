@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, rmdir, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
+import { darksitePaths } from "../../../shared/repository.ts";
 import { delay } from "../../host/clock.ts";
 import { endGroup } from "../../host/control-group.ts";
 import type { RunContext } from "../../host/context.ts";
@@ -128,6 +129,9 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
   const credentials = await writeCredentials(directory, seed);
   const state = await stateBinds(lab, directory, tree, context);
   const userspace = await userspaceWireguard(lab, host, context);
+  const { darksite } = lab.artifacts;
+  const serves = darksite !== undefined && node.roles.includes("hub");
+  const repository = serves ? [`--bind-ro=${bindPath(darksite)}:${darksitePaths[0]}`] : [];
   // 2. The container, in the cluster's network and a control group of its own.
   const name = machineName(lab.paths, claim.record);
   const inside = await inNetwork(lab.paths, "systemd-nspawn", [
@@ -144,6 +148,7 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
     `--bind=${bindPath(host)}:/run/kubedos/host`,
     `--bind-ro=${bindPath(layer)}:/run/kubedos/layer`,
     ...state,
+    ...repository,
     ...userspace,
     ...credentials.map(({ name, file }) => `--load-credential=${name}:${file}`),
   ]);

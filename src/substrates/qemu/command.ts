@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { SpecNode } from "../../spec/types.ts";
 import { agentPorts } from "../../../shared/agent-api.ts";
+import { darksiteSerial } from "../../../shared/repository.ts";
 import { socketPath } from "../../host/runtime-directory.ts";
 import { acceleratorArguments, type Accelerator } from "./accelerator.ts";
 
@@ -9,6 +10,8 @@ import { acceleratorArguments, type Accelerator } from "./accelerator.ts";
 export interface MachineFiles {
   disk: string;
   seed: string;
+  /** The cluster's own apt repository, on a hub. */
+  darksite?: string;
   code: string;
   vars: string;
   tpmSocket: string;
@@ -83,6 +86,7 @@ export function qemuArguments(
     ["-device", "virtio-blk-pci,drive=disk,bootindex=1"],
     ["-drive", `if=none,id=seed,file=${value(files.seed)},format=raw,readonly=on`],
     ["-device", "virtio-blk-pci,drive=seed,serial=kubedos-seed"],
+    files.darksite === undefined ? [] : darksiteArguments(value(files.darksite)),
     ["-netdev", `tap,id=net,ifname=${tapName(node)},script=no,downscript=no`],
     ["-device", `virtio-net-pci,netdev=net,mac=${macAddress(cluster, node.name)}`],
     [
@@ -99,4 +103,9 @@ export function qemuArguments(
     ["-mon", "chardev=qmp,mode=control"],
     ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"],
   ].flat();
+}
+
+function darksiteArguments(file: string): string[] {
+  const drive = `if=none,id=darksite,file=${file},format=raw,readonly=on`;
+  return ["-drive", drive, "-device", `virtio-blk-pci,drive=darksite,serial=${darksiteSerial}`];
 }

@@ -106,7 +106,8 @@ async function startMachine(lab: Lab, node: SpecNode, seed: NodeSeed, context: R
   const claim = await claimMachine(lab.paths, { cluster, node: node.name, substrate: "qemu", artifact: hash });
   if (claim.running) return;
   const directory = machineDirectory(lab.paths, node.name);
-  const files = machineFiles(directory, lab.paths.runtime, node.name, firmware.code);
+  const darksite = node.roles.includes("hub") ? lab.artifacts.darksite : undefined;
+  const files = { ...machineFiles(directory, lab.paths.runtime, node.name, firmware.code), darksite };
   await makeOnce(files.disk, (file) => makeDisk(file, image, node, context));
   await makeOnce(files.vars, async (file) => {
     await copyFile(firmware.vars, file);

@@ -1,0 +1,104 @@
+import { createWriteStream, createReadStream } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Stage } from "../assemble/engine.ts";
+import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
+import type { Lock, LockedPackage } from "../lock/types.ts";
+import type { Spec } from "../spec/types.ts";
+import type { Store } from "../store/store.ts";
+import { tarEnd, tarPadding, ustarHeader } from "../targets/tar.ts";
+import type { ArchiveSigner } from "./signer.ts";
+import { poolFiles, type PoolFile } from "./pool.ts";
+import { certificateFile, suiteFiles, type ReleaseFields, type RepositoryFile } from "./release.ts";
+
+/** apt's index of packages that are in the store. Changes with the lock only. */
+export function packagesStage(tools: Tools, packages: readonly LockedPackage[], store: Store): Stage {
+  const files = poolFiles(packages);
+  const objects = join(store.directory, "store/sha256");
+  return {
+    name: "packages",
+    version: scriptVersion(tools, "packages.sh"),
+    options: { packages: files.map(({ path, entry }) => [path, entry.sha256]) },
+    inputs: {},
+    outputs: ["Packages", "Packages.xz"],
+    async run(work) {
+      const debs = join(work.out, "debs");
+      const lines = files.map(({ path, entry }) => `${path} ${relative(objects, store.path(entry.sha256))}\n`);
+      await writeFile(debs, lines.join(""));
+      await runScript(tools, work, "packages.sh", [], { inputs: { debs, objects } });
+    },
+  };
+}
+
+/** What signs a repository, and what its Release file says. */
+export interface RepositoryIdentity {
+  fields: ReleaseFields;
+  signer: ArchiveSigner;
+}
+
+/** Who signs the repository of a lock, and what its Release file says. */
+export function repositoryIdentity(spec: Spec, lock: Pick<Lock, "epoch">, signer: ArchiveSigner): RepositoryIdentity {
+  return { fields: { suite: spec.platform.suite, label: `kubedos ${spec.metadata.name}`, date: lock.epoch }, signer };
+}
+
+/** Everything of a repository but its packages, sorted by path. */
+export function repositoryFiles(
+  { fields, signer }: RepositoryIdentity,
+  indexes: Readonly<Record<string, Uint8Array>>,
+): RepositoryFile[] {
+  return [certificateFile(signer), ...suiteFiles(fields, indexes, signer)].toSorted((a, b) =>
+    a.path < b.path ? -1 : 1,
+  );
+}
+
+/**
+ * The whole repository as one tar: `NAME.darksite.tar`, which hubs serve and a person unpacks. The id covers the
+ * certificate, not the key.
+ */
+export function darksiteStage(
+  packagesIndex: Stage,
+  packages: readonly LockedPackage[],
+  identity: RepositoryIdentity,
+  store: Store,
+): Stage {
+  const pool = poolFiles(packages);
+  const inputs: Stage["inputs"] = {};
+  for (const name of packagesIndex.outputs) inputs[name] = { stage: packagesIndex, output: name };
+  return {
+    name: "darksite",
+    version: "1",
+    options: { ...identity.fields, certificate: identity.signer.certificate },
+    inputs,
+    outputs: ["image"],
+    async run(work) {
+      const indexes: Record<string, Uint8Array> = {};
+      for (const name of packagesIndex.outputs) indexes[name] = await readFile(work.inputs[name]!);
+      const members = archiveMembers(repositoryFiles(identity, indexes), pool, identity.fields.date, store);
+      await pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, "image")), {
+        signal: work.signal,
+      });
+    },
+  };
+}
+
+/** The bytes of a tar with the files first, then the packages from the store. */
+async function* archiveMembers(
+  files: readonly RepositoryFile[],
+  pool: readonly PoolFile[],
+  date: number,
+  store: Store,
+): AsyncGenerator<Uint8Array> {
+  for (const { path, content } of files) {
+    yield ustarHeader(path, content.length, date);
+    yield content;
+    yield Buffer.alloc(tarPadding(content.length));
+  }
+  for (const { path, entry } of pool) {
+    yield ustarHeader(path, entry.sizeBytes, date);
+    yield* createReadStream(store.path(entry.sha256), { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>;
+    yield Buffer.alloc(tarPadding(entry.sizeBytes));
+  }
+  yield tarEnd;
+}
