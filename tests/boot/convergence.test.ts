@@ -101,7 +101,7 @@ async function stageStatus(stage: string): Promise<string | undefined> {
 test("a playbook with a syntax error is found by check, one that Ansible cannot read by the build", async () => {
   await writePlaybooks("- hosts: all\n  tasks: [\n");
   const check = await cli("check", specFile);
-  expect(check.status).toBe(2);
+  expect(check.status, check.stderr).toBe(2);
   expect(check.stderr).toMatch(/ansible\/site\.yml:\d+:\d+/);
 
   await writePlaybooks("- hosts: all\n  tasks:\n    - name: Typo\n      ansible.builtin.coppy: { src: a, dest: /b }\n");
