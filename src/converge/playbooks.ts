@@ -57,7 +57,7 @@ function syntaxProblems(file: PlaybookFile): Problem[] {
   const { documents } = read(file);
   return documents.flatMap(({ errors }) =>
     errors.map(({ message, linePos }) => ({
-      message: `ansible/${file.path}: ${message.split(" at line ")[0]!.split("\n")[0]!}`,
+      message: message.split(" at line ")[0]!.split("\n")[0]!,
       hint: "correct the YAML; `kubedos check` shows whether it can be read",
       at: { file: file.source, line: linePos?.[0].line, col: linePos?.[0].col },
     })),
@@ -70,7 +70,7 @@ function siteProblems(site: PlaybookFile, files: readonly PlaybookFile[]): Probl
   function problem(node: Node | null | undefined, message: string, hint: string): Problem {
     const place = node?.range === undefined || node.range === null ? undefined : lines.linePos(node.range[0]);
     return {
-      message: `ansible/site.yml: ${message}`,
+      message,
       hint,
       at: { file: site.source, line: place?.line, col: place?.col },
     };

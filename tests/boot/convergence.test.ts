@@ -15,7 +15,7 @@ let specFile: string;
 let paths: SpecPaths;
 const nodes = ["hub", "core-1", "worker-1"];
 const engine = "/usr/lib/kubedos/converge.cjs";
-const workloadTimeoutSeconds = 45;
+const workloadTimeoutSeconds = 35;
 
 beforeAll(async () => {
   scratch = await makeScratch();
