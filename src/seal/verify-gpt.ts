@@ -53,6 +53,7 @@ export function checkPartitions(partitions: readonly Partition[], rootHash: stri
     { name: "kubedos-esp", type: partitionTypes.esp },
     { name: `kubedos-root-${short}`, type: partitionTypes.rootX8664, id: rootHash.slice(0, 32) },
     { name: `kubedos-hash-${short}`, type: partitionTypes.rootVerityX8664, id: rootHash.slice(32) },
+    { name: "kubedos-seed", type: partitionTypes.linuxData },
   ];
   const findings: Finding[] = [];
   wanted.forEach(({ name, type, id }, index) => {

@@ -23,6 +23,7 @@ export const gptTailBytes = (1 + tableSectors) * sectorBytes;
 export const partitionTypes = {
   esp: "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
   rootX8664: "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
+  linuxData: "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
   rootVerityX8664: "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5",
 } as const;
 

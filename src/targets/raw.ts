@@ -3,10 +3,13 @@ import type { FileHandle } from "node:fs/promises";
 import { gptTailBytes, guidFromHash, partitionTypes, writeGpt, type Partition } from "./gpt.ts";
 
 const mebibyte = 1024 * 1024;
+/** A seed is at most 1 MiB and a header. */
+const seedBytes = 2 * mebibyte;
 const chunkBytes = 4 * mebibyte;
 
 /**
- * Writes the raw disk image: GPT with the EFI system partition, the root and its hash tree. Partition names carry the
+ * Writes the raw disk image: GPT with the EFI system partition, the root, its hash tree, and an empty partition for a
+ * node's seed where no disk for it can be attached (metal). Returns where that one begins. Partition names carry the
  * start of the root hash, so that a node never takes the root of another version on the same machine. Runs of zeros
  * are left as holes.
  */
@@ -15,7 +18,7 @@ export async function writeRawImage(
   parts: { esp: string; root: string; verity: string },
   rootHash: string,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<{ seedAt: number }> {
   const short = rootHash.slice(0, 16);
   const wanted = [
     { file: parts.esp, name: "kubedos-esp", type: partitionTypes.esp, id: guidFromHash(`e5b0${rootHash}`) },
@@ -32,13 +35,22 @@ export async function writeRawImage(
       id: plainGuid(rootHash.slice(32)),
     },
   ];
-  const partitions: (Partition & { file: string })[] = [];
+  const partitions: (Partition & { file?: string })[] = [];
   let position = mebibyte;
   for (const { file, ...rest } of wanted) {
     const sizeBytes = Math.ceil((await stat(file)).size / mebibyte) * mebibyte;
     partitions.push({ ...rest, file, firstByte: position, sizeBytes });
     position += sizeBytes;
   }
+  const seedAt = position;
+  partitions.push({
+    name: "kubedos-seed",
+    type: partitionTypes.linuxData,
+    id: guidFromHash(`5eed${rootHash}`),
+    firstByte: seedAt,
+    sizeBytes: seedBytes,
+  });
+  position += seedBytes;
   const diskBytes = position + Math.ceil(gptTailBytes / mebibyte) * mebibyte;
   const table = writeGpt(diskBytes, guidFromHash(`d15c${rootHash}`), partitions);
 
@@ -46,11 +58,14 @@ export async function writeRawImage(
   try {
     await image.truncate(diskBytes);
     await writeAll(image, table.head, 0);
-    for (const partition of partitions) await copyInto(image, partition.firstByte, partition.file, signal);
+    for (const { firstByte, file } of partitions) {
+      if (file !== undefined) await copyInto(image, firstByte, file, signal);
+    }
     await writeAll(image, table.tail, table.tailOffset);
   } finally {
     await image.close();
   }
+  return { seedAt };
 }
 
 /** The discoverable partitions specification wants the root hash itself as the ids of root and hash partition. */

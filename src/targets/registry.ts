@@ -11,7 +11,7 @@ import type { SealedParts, Target } from "./types.ts";
 export function rawStage(root: Stage, esp: Stage): Stage {
   return {
     name: "raw",
-    version: "1",
+    version: "2",
     options: {},
     inputs: {
       esp: { stage: esp, output: "esp" },
@@ -21,7 +21,7 @@ export function rawStage(root: Stage, esp: Stage): Stage {
     outputs: ["image"],
     async run(work) {
       const parts = { esp: work.inputs["esp"]!, root: work.inputs["root"]!, verity: work.inputs["verity"]! };
-      await writeRawImage(join(work.out, "image"), parts, String(work.meta["root"]!["roothash"]), work.signal);
+      return writeRawImage(join(work.out, "image"), parts, String(work.meta["root"]!["roothash"]), work.signal);
     },
   };
 }
@@ -51,8 +51,6 @@ function sharedVmdk({ tools, raw }: SealedParts): Stage {
 }
 
 const firmwareKeys = "UEFI with the foundry's Secure Boot keys";
-/** The initrd of the cloud kernel has no driver for the disks of VMware's and Microsoft's hypervisors. */
-const vendorDisk = "platform.kernel: generic";
 
 /** All output formats. */
 export const targets = {
@@ -73,28 +71,28 @@ export const targets = {
   vmdk: {
     name: "vmdk",
     summary: "streamOptimized disk: VMware content libraries, VirtualBox",
-    needs: `${vendorDisk} on VMware; ${firmwareKeys}`,
+    needs: firmwareKeys,
     extension: "vmdk",
     stage: sharedVmdk,
   },
   ova: {
     name: "ova",
     summary: "appliance with UEFI, Secure Boot, TPM, PVSCSI and vmxnet3: vSphere 7 and later",
-    needs: `${vendorDisk}; ${firmwareKeys}; a key provider for the TPM`,
+    needs: `${firmwareKeys}; a key provider for the TPM`,
     extension: "ova",
     stage: (parts) => ovaStage(parts.tools, sharedVmdk(parts)),
   },
   vhd: {
     name: "vhd",
     summary: "fixed VHD of whole MiB: Azure (generation 2)",
-    needs: `${vendorDisk}; upload as a page blob; the foundry's keys in the gallery image's UEFI settings`,
+    needs: "upload as a page blob; the foundry's keys in the gallery image's UEFI settings",
     extension: "vhd",
     stage: ({ tools, raw }) => vhdStage(tools, raw),
   },
   vhdx: {
     name: "vhdx",
     summary: "dynamic VHDX: Hyper-V (generation 2)",
-    needs: `${vendorDisk}; Secure Boot off: Hyper-V takes no keys of one's own`,
+    needs: "Secure Boot off: Hyper-V takes no keys of one's own",
     extension: "vhdx",
     stage: ({ raw }) => vhdxStage(raw),
   },

@@ -24,6 +24,7 @@ import { storeVerb } from "./store.ts";
 import { targetsVerb } from "./targets.ts";
 import { upVerb } from "./up.ts";
 import { verifyVerb } from "./verify.ts";
+import { writeVerb } from "./write.ts";
 
 /** All verbs in the order that `--help` shows: the way from nothing to a running cluster, then the rest. */
 export const verbs: readonly (() => CommandUnknownOpts)[] = [
@@ -33,6 +34,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   planVerb,
   buildVerb,
   verifyVerb,
+  writeVerb,
   auditVerb,
   signVerb,
   diffVerb,

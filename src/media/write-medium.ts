@@ -1,0 +1,95 @@
+import { KubedosError } from "../../shared/error.ts";
+import { buildSeed } from "../fabric/seed.ts";
+import {
+  forgetCached,
+  holdersOf,
+  looksBlank,
+  openExclusively,
+  readBlockDevice,
+  rereadPartitions,
+} from "../host/block-device.ts";
+import type { RunContext } from "../host/context.ts";
+import { specPaths } from "../host/paths.ts";
+import { unlockVault } from "../lifecycle/project.ts";
+import { loadSpec } from "../spec/load.ts";
+import type { UnlockOptions } from "../vault/types.ts";
+import { checkArtifact, readArtifact, type MediumArtifact } from "./artifact.ts";
+import { describeDevice, missingConsent, refusals, type WriteConsent } from "./refusals.ts";
+import { writeDevice, type Patch } from "./write-device.ts";
+
+export interface WriteRequest {
+  artifact: string;
+  device: string;
+  consent: WriteConsent;
+  /** Node whose seed goes on the disk. */
+  seedOf?: string;
+  specFile: string;
+  vault: UnlockOptions;
+}
+
+export interface WriteResult {
+  /** The device for people: path, model, serial number, size. */
+  device: string;
+  sizeBytes: number;
+  sha256: string;
+  /** What of seeds was put on it. */
+  seeds?: string;
+}
+
+/**
+ * Writes an artifact to a whole disk and reads it back.
+ *
+ * @throws KubedosError when the artifact is no medium or not what its manifest says; when the disk may not be written
+ *   (all reasons), or more must be said first; when the disk does not give back what was written
+ */
+export async function writeMedium(request: WriteRequest, context: RunContext): Promise<WriteResult> {
+  const { signal, emit } = context;
+  // 1. Artifact and disk, before anything is asked or opened.
+  const artifact = await readArtifact(request.artifact);
+  const device = await readBlockDevice(request.device, signal);
+  const name = describeDevice(device);
+  const refused = refusals(device, await holdersOf(device.path), artifact.sizeBytes);
+  if (refused.length > 0) {
+    throw new KubedosError("failed", `${name}: nothing is written to it`, {
+      problems: refused,
+      hint: refused[0]!.hint,
+    });
+  }
+  const unsaid = missingConsent(device, await looksBlank(device), request.consent);
+  if (unsaid.length > 0) {
+    throw new KubedosError("usage", `${name}: this would be written over`, { problems: unsaid, hint: unsaid[0]!.hint });
+  }
+  const manifest = await checkArtifact(artifact, signal);
+  emit({ type: "log", level: "info", message: `${artifact.path} (${manifest}) goes to ${name}` });
+  const { patches, seeds } = await makePatches(request, artifact, context);
+  // 2. Write and read back.
+  const handle = await openExclusively(device.path);
+  try {
+    const stage = "write";
+    const sha256 = await writeDevice(artifact.path, handle, device.size, patches, {
+      signal,
+      forgetCached: () => forgetCached(device.path, signal),
+      progress: (note, done, total) => emit({ type: "stage.progress", stage, done, total, unit: "bytes", note }),
+    });
+    return { device: name, sizeBytes: artifact.sizeBytes, sha256, seeds };
+  } finally {
+    await handle.close();
+    await rereadPartitions(device.path);
+  }
+}
+
+/** What goes on the disk besides the artifact: the seed of one node, in the partition that is left for it. */
+async function makePatches(
+  { seedOf, specFile, vault: options }: WriteRequest,
+  { path, seedRoom }: MediumArtifact,
+  context: RunContext,
+): Promise<{ patches: Patch[]; seeds?: string }> {
+  if (seedOf === undefined) return { patches: [] };
+  if (seedRoom === undefined) {
+    throw new KubedosError("usage", `${path} has no room for a seed`, { hint: "--seed is for an image of kubedos" });
+  }
+  const spec = await loadSpec(specFile);
+  const vault = await unlockVault(spec, specPaths(specFile), { vault: options, create: false }, context);
+  const content = buildSeed(spec, vault, seedOf).disk;
+  return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: `seed of ${seedOf}` };
+}
