@@ -81,6 +81,7 @@ test("up: six nodes, all gates green, with evidence", async () => {
   report = JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
   expect(report.gates.map(({ gate: name, passed }) => `${name} ${passed}`)).toEqual([
     "fabric true",
+    "certificates true",
     "firewall true",
     "convergence true",
     "isolation true",
