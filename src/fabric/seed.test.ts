@@ -9,6 +9,7 @@ import { fakeSpec } from "../../tests/fakes/spec.ts";
 import { signifyPublicKey, signifySign } from "../vault/signify.ts";
 import { fixedVault } from "../vault/testing.ts";
 import { clusterId } from "./keys.ts";
+import { clusterLayer } from "./layer.ts";
 import { buildSeed, openSeed } from "./seed.ts";
 import { readUstar, writeUstar } from "./ustar.ts";
 
@@ -39,6 +40,23 @@ test("a seed opens to what it was made of", () => {
     "system.hostname",
     "system.machine_id",
   ]);
+});
+
+test("only hubs hold a key that opens the nodes to Ansible, each its own, and the layer has its public half", () => {
+  const driven = fakeSpec();
+  driven.platform.features.push("ansible");
+  driven.nodes[1]!.roles = ["hub", "core"];
+  const keys = driven.nodes.map(({ name }) => buildSeed(driven, vault, name).credentials["kubedos.automation_ssh_key"]);
+  expect(keys.map((key) => key !== undefined)).toEqual([true, true, false]);
+  const layer = clusterLayer(driven, vault, { openings: [] });
+  const publicHalves = keys.slice(0, 2).map((key, i) => {
+    const file = join(directory, `automation-${i}`);
+    writeFileSync(file, key!, { mode: 0o600 });
+    return execFileSync("ssh-keygen", ["-y", "-f", file], { encoding: "utf8" }).split(" ")[1];
+  });
+  expect(publicHalves).toEqual(layer.nodes.slice(0, 2).map((node) => node.automationKey));
+  expect(publicHalves[0]).not.toBe(publicHalves[1]);
+  expect(layer.nodes[2]!.automationKey).toBeUndefined();
 });
 
 test("the same spec and vault give the same bytes, another node or generation others", () => {
