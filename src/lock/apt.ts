@@ -115,6 +115,31 @@ export async function resolveClosure(
     .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
+/** A suite's index of packages, as the archive signed it. */
+export interface PackagesIndex {
+  archive: string;
+  suite: string;
+  text: string;
+}
+
+/** The indexes that were verified in the last `updateApt`. */
+export async function readPackagesIndexes(apt: PrivateApt): Promise<PackagesIndex[]> {
+  const files = apt.sources.flatMap(({ archive, suite, components }) =>
+    components.map((component) => {
+      const prefix = `${listPrefix(apt.bases[archive]!)}${listSuffix(suite)}`;
+      return { archive, suite, name: `${prefix}_${component}_binary-amd64_Packages` };
+    }),
+  );
+  return Promise.all(
+    files.map(async ({ archive, suite, name }) => {
+      const text = await readFile(join(apt.directory, "lists", name), "utf8").catch((cause: unknown) => {
+        throw new KubedosError("failed", `apt kept no index of ${suite}: ${name}`, { cause });
+      });
+      return { archive, suite, text };
+    }),
+  );
+}
+
 /** The Release files that were verified in the last `updateApt`. */
 export async function readSuites(apt: PrivateApt): Promise<LockedSuite[]> {
   const lists = join(apt.directory, "lists");

@@ -7,7 +7,7 @@ import type { RunContext } from "../host/context.ts";
 import { takeExclusive } from "../host/lease.ts";
 import { cacheDirectory } from "../host/paths.ts";
 import { checkNames } from "./apt-errors.ts";
-import { debianKeyring, readSuites, resolveClosure, updateApt, type AptSource } from "./apt.ts";
+import { debianKeyring, readSuites, resolveClosure, updateApt, type AptSource, type PrivateApt } from "./apt.ts";
 import { hasApt, readHostApt, type HostApt } from "./host-apt.ts";
 import { resolveMirrors, type Mirrors } from "./mirrors.ts";
 import type { SpecSource } from "../spec/types.ts";
@@ -56,6 +56,45 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
     emit({ type: "stage.progress", stage, done, total: 3, unit: "items", note });
   };
 
+  try {
+    progress(0, "package indexes");
+    return await withIndexes(request, context, async (apt) => {
+      progress(1, "platform closure");
+      const platform = await resolveClosure(apt, request.platform, signal);
+      progress(2, "foundry closure");
+      const foundry = await resolveClosure(apt, request.foundry, signal);
+      const suites = await readSuites(apt);
+      emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
+      return {
+        format: lockFormat,
+        epoch: Math.max(...suites.map((suite) => suite.date)),
+        architecture: "amd64",
+        suites,
+        requested: requestedNames(request),
+        platform,
+        foundry,
+        ...(request.sources === undefined || request.sources.length === 0
+          ? {}
+          : { thirdParty: lockedSources(request.sources) }),
+      };
+    });
+  } catch (error) {
+    emit({ type: "stage.failed", stage, id: stage, message: error instanceof Error ? error.message : String(error) });
+    throw error;
+  }
+}
+
+/**
+ * Brings the indexes of the request's suites up to date, in a private apt, and works with them while nobody else does.
+ *
+ * @throws KubedosError as `updateApt`, and when the host has no apt
+ */
+export async function withIndexes<T>(
+  request: Pick<LockRequest, "suite" | "profile" | "components" | "mirror" | "sources" | "keyring" | "cache">,
+  context: RunContext,
+  work: (apt: PrivateApt) => Promise<T>,
+): Promise<T> {
+  const { emit, signal } = context;
   // 1. One private apt a suite and profile; a second kubedos waits for the first
   const directory = join(
     request.cache ?? cacheDirectory(),
@@ -68,7 +107,6 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
   });
   try {
     // 2. Verified indexes of all suites
-    progress(0, "package indexes");
     const { host, mirrors } = await findMirrors(request.mirror, signal);
     if (!(await hasApt())) {
       throw new KubedosError("failed", "this host has no apt, and apt resolves the packages of a lock", {
@@ -79,29 +117,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
     const keyring = request.keyring ?? debianKeyring;
     const others = Object.fromEntries((request.sources ?? []).map(({ name, urls }) => [name, sourceBases(urls)]));
     const apt = await updateApt({ directory, sources, mirrors: { ...mirrors, ...others }, keyring, host }, context);
-
-    // 3. Two closures
-    progress(1, "platform closure");
-    const platform = await resolveClosure(apt, request.platform, signal);
-    progress(2, "foundry closure");
-    const foundry = await resolveClosure(apt, request.foundry, signal);
-    const suites = await readSuites(apt);
-    emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
-    return {
-      format: lockFormat,
-      epoch: Math.max(...suites.map((suite) => suite.date)),
-      architecture: "amd64",
-      suites,
-      requested: requestedNames(request),
-      platform,
-      foundry,
-      ...(request.sources === undefined || request.sources.length === 0
-        ? {}
-        : { thirdParty: lockedSources(request.sources) }),
-    };
-  } catch (error) {
-    emit({ type: "stage.failed", stage, id: stage, message: error instanceof Error ? error.message : String(error) });
-    throw error;
+    return await work(apt);
   } finally {
     await lease.release();
   }

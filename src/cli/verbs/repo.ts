@@ -2,6 +2,8 @@ import { resolve } from "node:path";
 import { count, formatBytes } from "../format.ts";
 import { defaultSpecFile } from "../options.ts";
 import { projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
+import type { RunContext } from "../../host/context.ts";
+import type { CreatedRepository } from "../../lifecycle/repository.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos repo create` */
@@ -16,27 +18,20 @@ function createVerb() {
   const command = verb("create", {
     summary: "write the packages of a lock as a signed apt repository",
     description:
-      "The directory is a plain Debian repository, signed with the foundry's archive key (archive.asc in it). The same lock and vault give the same bytes. An interrupted run is continued by the next.",
+      "The directory is a plain Debian repository, signed with the foundry's archive key (archive.asc in it). The same lock and vault give the same bytes. With the profile full it holds every package of the suites instead, as the mirror has them now. An interrupted run is continued by the next.",
     examples: [
       ["repo create -o /srv/darksite", "the packages of cluster.yaml's lock"],
       ["repo create lab.yaml -o /mnt/usb/darksite --offline", "from the store, without the network"],
+      ["repo create --repo-profile full -o /mnt/disk/debian", "the size of the whole archive; --accept-size writes it"],
     ],
     exits: [1, 2, 4, 130],
   })
     .argument("[spec]", "the spec", defaultSpecFile)
-    .requiredOption("-o, --output <dir>", "directory of the repository: new, empty, or made by this command");
+    .requiredOption("-o, --output <dir>", "directory of the repository: new, empty, or made by this command")
+    .option("--accept-size", "with the profile full: write the whole archive, whose size the command has shown");
   return withProjectOptions(command).action(async (specFile, options, self) => {
     await runVerb(self, async (context) => {
-      const [{ openProject }, { createRepository }] = await Promise.all([
-        import("../../lifecycle/project.ts"),
-        import("../../lifecycle/repository.ts"),
-      ]);
-      const project = await openProject(
-        specFile,
-        projectOptions(options as ProjectFlags & typeof options, false),
-        context,
-      );
-      const made = await createRepository(project, resolve(options.output), context);
+      const made = await create(specFile, { ...options, output: resolve(options.output) }, context);
       return {
         data: { ...made },
         text: [
@@ -48,4 +43,32 @@ function createVerb() {
       };
     });
   });
+}
+
+async function create(
+  specFile: string,
+  flags: ProjectFlags & { output: string; acceptSize?: true },
+  context: RunContext,
+): Promise<CreatedRepository> {
+  const [{ openProject, unlockVault }, { loadSpec }] = await Promise.all([
+    import("../../lifecycle/project.ts"),
+    import("../../spec/load.ts"),
+  ]);
+  const options = projectOptions(flags, false);
+  const written = await loadSpec(specFile);
+  const spec = options.override?.(written) ?? written;
+  if (spec.platform.repository.profile !== "full") {
+    const { createRepository } = await import("../../lifecycle/repository.ts");
+    return createRepository(await openProject(specFile, options, context), flags.output, context);
+  }
+  const [{ createFullRepository }, { archiveKey }, { specPaths }] = await Promise.all([
+    import("../../lifecycle/full-repository.ts"),
+    import("../../vault/archive-key.ts"),
+    import("../../host/paths.ts"),
+  ]);
+  const key = archiveKey(await unlockVault(spec, specPaths(specFile), options, context));
+  const { suite, mirror } = spec.platform;
+  const label = `kubedos ${spec.metadata.name}`;
+  const request = { suite, profile: "full", mirror, key, label, acceptSize: flags.acceptSize === true } as const;
+  return createFullRepository(request, flags.output, context);
 }
