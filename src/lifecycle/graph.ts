@@ -88,8 +88,8 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const units = blob(
     [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
   );
-  const sbom = sbomStage(tree, lock, spec.platform.suite, platform.files);
   const python = lock.wheels === undefined ? undefined : pythonStage(tools, lock, store);
+  const sbom = sbomStage(tree, python, lock, spec.platform.suite, platform.files);
   const files = (lock.blobs ?? []).filter(({ path }) => path !== undefined);
   const root = rootStage(tools, tree, overlay, units, { python, blobs: files, store });
   // 2. Boot image: kernel, initrd, cluster layer, signature.

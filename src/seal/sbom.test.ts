@@ -5,7 +5,9 @@ import { Ajv } from "ajv";
 import formats from "ajv-formats";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { run } from "../host/run.ts";
-import type { LockedPackage } from "../lock/types.ts";
+import type { Lock, LockedPackage } from "../lock/types.ts";
+import { packageUrl } from "./provenance.ts";
+import { lockedExtras, readDistributions } from "./sbom-inputs.ts";
 import { licenceExpression } from "./sbom-licences.ts";
 import { readTarMembers } from "./sbom-tar.ts";
 import { cycloneDx, spdx, type SbomContent } from "./sbom.ts";
@@ -23,21 +25,48 @@ async function schema(name: string): Promise<Record<string, unknown>> {
   return JSON.parse(await readFile(join(schemas, `${name}.SNAPSHOT.schema.json`), "utf8")) as Record<string, unknown>;
 }
 
+const extras: Pick<Lock, "wheels" | "blobs" | "images"> = {
+  wheels: ["/usr/lib/a", "/usr/lib/b"].map((prefix) => ({
+    prefix,
+    name: "msgpack",
+    version: "1.1.1",
+    filename: "msgpack-1.1.1.whl",
+    kind: "wheel",
+    sizeBytes: 1,
+    sha256: "1".repeat(64),
+  })),
+  blobs: [{ name: "cni plugins", sizeBytes: 1, sha256: "2".repeat(64) }],
+  images: ["registry.example:5000/team/pause:3.10", "registry.example/team/pause"].map((reference, index) => ({
+    reference,
+    manifest: { mediaType: "m", sizeBytes: 1, sha256: `${index}`.repeat(64) },
+    config: { mediaType: "c", sizeBytes: 1, sha256: "4".repeat(64) },
+    layers: [],
+  })),
+};
+
 const content: SbomContent = {
   epoch: 1_700_000_000,
   suite: "trixie",
   packages: [
     {
+      kind: "deb",
       name: "libstdc++6",
       version: "1:14.2.0-19~deb13+b1",
-      architecture: "amd64",
+      purl: packageUrl({ name: "libstdc++6", version: "1:14.2.0-19~deb13+b1", architecture: "amd64" }),
       sha256: "a".repeat(64),
       layer: "root",
       maintainer: "Debian GCC Maintainers <debian-gcc@lists.debian.org>",
       licence: "GPL-3.0-or-later AND LicenseRef-debian-odd",
     },
-    { name: "libc6", version: "2.41", architecture: "amd64", sha256: "b".repeat(64), layer: "root" },
-    { name: "libc6", version: "2.41", architecture: "amd64", sha256: "b".repeat(64), layer: "boot image" },
+    ...(["root", "boot image"] as const).map((layer) => ({
+      kind: "deb" as const,
+      name: "libc6",
+      version: "2.41",
+      purl: "pkg:deb/debian/libc6@2.41?arch=amd64",
+      sha256: "b".repeat(64),
+      layer,
+    })),
+    ...lockedExtras(extras),
   ],
   files: [{ path: "/usr/lib/kubedos/agent.cjs", sha256: "c".repeat(64), sha1: "d".repeat(40) }],
   references: [{ id: "LicenseRef-debian-odd", name: "odd" }],
@@ -88,6 +117,42 @@ test("SPDX: ids are unique and well-formed, every element is contained, every Li
   for (const { licenseDeclared } of document.packages) {
     for (const [reference] of licenseDeclared.matchAll(/LicenseRef-[\w.-]+/g)) expect(explained).toContain(reference);
   }
+});
+
+test("what else a lock names: package URLs", () => {
+  expect(lockedExtras(extras).map(({ purl }) => purl)).toEqual([
+    "pkg:pypi/msgpack@1.1.1",
+    "pkg:pypi/msgpack@1.1.1",
+    `pkg:generic/cni%20plugins?checksum=sha256:${"2".repeat(64)}`,
+    `pkg:oci/pause@sha256:${"0".repeat(64)}?repository_url=registry.example:5000%2Fteam%2Fpause&tag=3.10`,
+    `pkg:oci/pause@sha256:${"1".repeat(64)}?repository_url=registry.example%2Fteam%2Fpause`,
+  ]);
+});
+
+test("Python distributions: their own metadata must be the lock's; licences come from it", async () => {
+  const tree = join(directory, "python");
+  for (const [prefix, name] of [
+    ["a", "msgpack"],
+    ["b", "MsgPack"],
+  ]) {
+    const info = join(tree, `usr/lib/${prefix}/lib/python3.13/site-packages/msgpack-1.1.1.dist-info`);
+    await mkdir(info, { recursive: true });
+    const fields = `Metadata-Version: 2.4\nName: ${name}\nVersion: 1.1.1\nLicense-Expression: Apache-2.0 AND LicenseRef-x\n`;
+    await writeFile(join(info, "METADATA"), `${fields}\nName: of the description\n`);
+  }
+  const tar = join(directory, "python.tar");
+  await run("tar", ["-C", tree, "--format=gnu", "-cf", tar, "."]);
+  const { packages, references } = await readDistributions(tar, lockedExtras(extras));
+  expect(packages.slice(0, 3).map(({ licence }) => licence)).toEqual([
+    "Apache-2.0 AND LicenseRef-x",
+    "Apache-2.0 AND LicenseRef-x",
+    undefined,
+  ]);
+  expect(references).toEqual([{ id: "LicenseRef-x", name: "x" }]);
+  const other = lockedExtras({ wheels: [{ ...extras.wheels![0]!, version: "2" }, extras.wheels![1]!] });
+  await expect(readDistributions(tar, other)).rejects.toThrow(
+    "msgpack 1.1.1 below /usr/lib/a, msgpack 2 below /usr/lib/a",
+  );
 });
 
 describe("licences of Debian's copyright files", () => {
@@ -150,7 +215,8 @@ describe("from a tree", () => {
 
   async function makeBom(tree: string, platform: LockedPackage[]): Promise<string> {
     const treeStage = { name: "tree", version: "1", options: {}, inputs: {}, outputs: ["tree"], run: async () => {} };
-    const stage = sbomStage(treeStage, { epoch: 1, platform, foundry: [locked("busybox-static", "1")] }, "trixie", []);
+    const lock = { epoch: 1, platform, foundry: [locked("busybox-static", "1")] };
+    const stage = sbomStage(treeStage, undefined, lock, "trixie", []);
     const { signal } = new AbortController();
     await stage.run({ inputs: { tree }, meta: {}, out: directory, progress: () => undefined, signal });
     return readFile(join(directory, "cyclonedx"), "utf8");

@@ -1,12 +1,24 @@
 import { createHash } from "node:crypto";
-import type { LockedPackage } from "../lock/types.ts";
 import { guidFromHash } from "../targets/gpt.ts";
-import { packageUrl } from "./provenance.ts";
 import type { LicenceReference } from "./sbom-licences.ts";
 
-/** A Debian package that is shipped, and where: in the root, or in the initrd and stub of the boot image. */
-export interface SbomPackage extends Pick<LockedPackage, "name" | "version" | "architecture" | "sha256"> {
-  layer: "root" | "boot image";
+/**
+ * Something that is shipped, and where: in the root, in the boot image (kernel, initrd, stub), or beside the images in
+ * the darksite repository and the capsule.
+ */
+export interface SbomPackage {
+  kind: "deb" | "pypi" | "oci" | "blob";
+  name: string;
+  version: string;
+  /** Of the locked file; of an OCI image, its manifest. */
+  sha256: string;
+  /** https://github.com/package-url/purl-spec */
+  purl: string;
+  layer: "root" | "boot image" | "darksite";
+  /** Directory of the root that a Python distribution is installed below. */
+  prefix?: string;
+  /** Where a file of the web is in the root. */
+  path?: string;
   maintainer?: string;
   /** SPDX expression. */
   licence?: string;
@@ -36,15 +48,19 @@ export function cycloneDx(content: SbomContent): string {
   const version = contentHash(content).slice(0, 16);
   const root = `${platformName}@${version}`;
   const packages = content.packages.map((item) => ({
-    type: "library",
+    type: componentTypes[item.kind],
     "bom-ref": reference(item),
     name: item.name,
     version: item.version,
     ...(item.maintainer === undefined ? {} : { publisher: item.maintainer }),
     hashes: [{ alg: "SHA-256", content: item.sha256 }],
     ...(item.licence === undefined ? {} : { licenses: [{ expression: item.licence }] }),
-    purl: packageUrl(item),
-    properties: [{ name: "kubedos:layer", value: item.layer }],
+    purl: item.purl,
+    properties: [
+      { name: "kubedos:layer", value: item.layer },
+      ...(item.prefix === undefined ? [] : [{ name: "kubedos:prefix", value: item.prefix }]),
+      ...(item.path === undefined ? [] : [{ name: "kubedos:path", value: item.path }]),
+    ],
   }));
   const files = content.files.map(({ path, sha256, sha1 }) => ({
     type: "file",
@@ -78,7 +94,7 @@ export function spdx(content: SbomContent): string {
   const version = contentHash(content).slice(0, 16);
   const root = "SPDXRef-platform";
   const packages = content.packages.map((item) => ({
-    SPDXID: `SPDXRef-deb-${item.layer.replace(" ", "-")}-${item.name.replaceAll("+", "-plus")}`,
+    SPDXID: spdxId(item),
     name: item.name,
     versionInfo: item.version,
     ...(item.maintainer === undefined ? {} : { supplier: supplier(item.maintainer) }),
@@ -88,8 +104,8 @@ export function spdx(content: SbomContent): string {
     licenseConcluded: "NOASSERTION",
     licenseDeclared: item.licence ?? "NOASSERTION",
     copyrightText: "NOASSERTION",
-    comment: `in the ${item.layer}`,
-    externalRefs: [{ referenceCategory: "PACKAGE-MANAGER", referenceType: "purl", referenceLocator: packageUrl(item) }],
+    comment: placeText(item),
+    externalRefs: [{ referenceCategory: "PACKAGE-MANAGER", referenceType: "purl", referenceLocator: item.purl }],
   }));
   const files = content.files.map(({ path, sha256, sha1 }) => ({
     SPDXID: `SPDXRef-file-${createHash("sha256").update(path).digest("hex").slice(0, 16)}`,
@@ -160,10 +176,22 @@ function verificationCode(files: readonly SbomFile[]): string {
   return createHash("sha1").update(sums.join("")).digest("hex");
 }
 
-/** The same package may be in both layers. */
-function reference(item: SbomPackage): string {
-  const url = packageUrl(item);
-  return item.layer === "root" ? url : `${url}#boot-image`;
+function placeText({ layer, prefix, path }: SbomPackage): string {
+  if (path !== undefined) return `the file ${path} in the root`;
+  return `in the ${layer}${prefix === undefined ? "" : ` below ${prefix}`}`;
+}
+
+const componentTypes = { deb: "library", pypi: "library", oci: "container", blob: "data" } as const;
+
+/** The same package may be in both layers, a Python distribution below two prefixes. */
+function reference({ purl, layer, prefix }: SbomPackage): string {
+  return layer === "root" && prefix === undefined ? purl : `${purl}#${(prefix ?? layer).replaceAll(/[^\w.-]+/g, "-")}`;
+}
+
+/** Clause 7.2: letters, digits, `.` and `-`. */
+function spdxId({ kind, layer, prefix = "", name }: SbomPackage): string {
+  const words = [kind, layer, ...prefix.split("/").filter((part) => part !== ""), name.replaceAll("+", "-plus")];
+  return `SPDXRef-${words.join("-").replaceAll(/[^A-Za-z0-9.-]+/g, "-")}`;
 }
 
 /** `Organization: NAME (EMAIL)`, clause 7.5. */

@@ -5,6 +5,7 @@ import * as z from "zod";
 import { installedPackages } from "./dpkg.ts";
 import type { Erofs } from "./erofs-content.ts";
 import { manifestFiles } from "./manifest.ts";
+import { metadataPath, readMetadata, type Distribution } from "./python-metadata.ts";
 import type { Finding } from "./verify-image.ts";
 
 const cyclonedxSchema = z.object({
@@ -14,29 +15,38 @@ const cyclonedxSchema = z.object({
       type: z.string(),
       name: z.string(),
       version: z.string().optional(),
+      purl: z.string().optional(),
       hashes: z.array(z.object({ alg: z.string(), content: z.string() })).default([]),
       properties: z.array(z.object({ name: z.string(), value: z.string() })).default([]),
     }),
   ),
 });
 const spdxSchema = z.object({
-  packages: z.array(z.object({ name: z.string(), versionInfo: z.string().optional(), comment: z.string().optional() })),
+  packages: z.array(
+    z.object({
+      name: z.string(),
+      versionInfo: z.string().optional(),
+      comment: z.string().optional(),
+    }),
+  ),
 });
 
-/** What a bill of materials lists of the root: `name version`, and files by path. */
+/** What a bill of materials lists of the root: `name version` (`below prefix`), and files by path. */
 interface Listed {
   packages: Set<string>;
   files: Map<string, string>;
 }
 
 /**
- * Compares both bills of materials with what is inside of the root: the packages that dpkg lists, no more and no less,
- * and the bytes of every file that is listed. Findings by file name.
+ * Compares both bills of materials with what is inside of the root: the packages that dpkg lists and the Python
+ * distributions of virtual environments, no more and no less, and the bytes of every file that is listed. Findings by file name.
  */
 export async function checkSboms(directory: string, root: Erofs): Promise<Record<string, Finding[]>> {
-  const installed = new Set(
-    [...installedPackages(readText(root, "/var/lib/dpkg/status"))].map(([name, { version }]) => `${name} ${version}`),
-  );
+  const debs = [...installedPackages(readText(root, "/var/lib/dpkg/status"))];
+  const installed = new Set([
+    ...debs.map(([name, { version }]) => `${name} ${version}`),
+    ...distributions(root).map(({ prefix, name, version }) => `${name} ${version} below ${prefix}`),
+  ]);
   const check = async (name: string, read: (text: string) => Listed): Promise<Finding[]> => {
     let listed: Listed;
     try {
@@ -83,10 +93,18 @@ function readCycloneDx(text: string): Listed {
     hashes.find(({ alg }) => alg === "SHA-256")?.content ?? "";
   return {
     packages: new Set(
-      inRoot.filter(({ type }) => type === "library").map(({ name, version }) => `${name} ${version ?? ""}`),
+      inRoot
+        .filter(({ type }) => type === "library")
+        .map(({ name, version, properties }) => {
+          const prefix = properties.find((one) => one.name === "kubedos:prefix")?.value;
+          return `${name} ${version ?? ""}${prefix === undefined ? "" : ` below ${prefix}`}`;
+        }),
     ),
     files: new Map(
-      inRoot.filter(({ type }) => type === "file").map(({ name, hashes }) => [name, sha256(hashes)] as const),
+      inRoot.flatMap(({ type, name, hashes, properties }) => {
+        const path = type === "file" ? name : properties.find((one) => one.name === "kubedos:path")?.value;
+        return path === undefined ? [] : [[path, sha256(hashes)] as const];
+      }),
     ),
   };
 }
@@ -108,9 +126,10 @@ function readSpdx(text: string): Listed {
     .parse(json).files;
   return {
     packages: new Set(
-      packages
-        .filter(({ comment }) => comment === "in the root")
-        .map(({ name, versionInfo }) => `${name} ${versionInfo ?? ""}`),
+      packages.flatMap(({ name, versionInfo, comment }) => {
+        const [, below] = /^in the root( below .*)?$/.exec(comment ?? "") ?? [undefined, undefined];
+        return comment?.startsWith("in the root") === true ? [`${name} ${versionInfo ?? ""}${below ?? ""}`] : [];
+      }),
     ),
     files: new Map(
       files.map(({ fileName, checksums }) => [
@@ -135,4 +154,12 @@ function readText(root: Erofs, path: string): string {
   const entry = root.find(path);
   if (entry?.type !== "file") throw new Error(`the root has no ${path}`);
   return root.read(entry).toString();
+}
+
+/** Python distributions of the root's virtual environments, as their own metadata has them. */
+function distributions(root: Erofs): Distribution[] {
+  return root.entries().flatMap((entry) => {
+    const prefix = entry.type === "file" ? metadataPath.exec(entry.path)?.[1] : undefined;
+    return prefix === undefined ? [] : [readMetadata(prefix, root.read(entry).toString())];
+  });
 }

@@ -3,9 +3,11 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../../shared/error.ts";
 import type { Stage } from "../../assemble/engine.ts";
-import type { LockedPackage } from "../../lock/types.ts";
+import type { Lock, LockedPackage } from "../../lock/types.ts";
 import { installedPackages } from "../dpkg.ts";
 import { licenceExpression, type LicenceReference } from "../sbom-licences.ts";
+import { packageUrl } from "../provenance.ts";
+import { lockedExtras, readDistributions } from "../sbom-inputs.ts";
 import { readTarMembers } from "../sbom-tar.ts";
 import { cycloneDx, spdx, type SbomContent, type SbomFile, type SbomPackage } from "../sbom.ts";
 
@@ -35,11 +37,15 @@ const docDirectory = /^usr\/share\/doc\/([^/]+)$/;
  */
 export function sbomStage(
   tree: Stage,
-  lock: { epoch: number; platform: readonly LockedPackage[]; foundry: readonly LockedPackage[] },
+  python: Stage | undefined,
+  lock: Pick<Lock, "epoch" | "platform" | "foundry" | "wheels" | "blobs" | "images">,
   suite: string,
   files: readonly { path: string; content: string | Uint8Array }[],
 ): Stage {
-  const boot = lock.foundry.filter(({ name }) => bootImagePackages.includes(name));
+  const boot = [
+    ...lock.foundry.filter(({ name }) => bootImagePackages.includes(name)),
+    ...lock.platform.filter(({ name }) => /^linux-image-\d/.test(name)),
+  ];
   const short = ({ name, version, architecture, sha256 }: LockedPackage) => ({ name, version, architecture, sha256 });
   const own = files.map(({ path, content }): SbomFile => {
     const hash = (name: string) => createHash(name).update(content).digest("hex");
@@ -51,15 +57,23 @@ export function sbomStage(
     root: lock.platform.map(short),
     boot: boot.map(short),
     files: own.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    extras: lockedExtras(lock),
   };
   return {
     name: "sbom",
-    version: "3",
+    version: "4",
     options,
-    inputs: { tree: { stage: tree, output: "tree" } },
+    inputs: {
+      tree: { stage: tree, output: "tree" },
+      ...(python === undefined ? {} : { python: { stage: python, output: "tree" } }),
+    },
     outputs: ["cyclonedx", "spdx"],
     async run(work) {
       const content = await readContent(work.inputs["tree"]!, options);
+      const { packages, references } = await readDistributions(work.inputs["python"], options.extras);
+      content.packages = [...content.packages, ...packages];
+      const all = new Map([...content.references, ...references].map((one) => [one.id, one]));
+      content.references = [...all.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
       await writeFile(join(work.out, "cyclonedx"), cycloneDx(content));
       await writeFile(join(work.out, "spdx"), spdx(content));
     },
@@ -105,7 +119,9 @@ async function readContent(
       const licence = text === undefined ? undefined : licenceExpression(text);
       for (const one of licence?.references ?? []) references.set(one.id, one);
       const maintainer = installed.get(item.name)?.maintainer;
-      return { ...item, layer, maintainer, licence: licence?.expression };
+      const { name, version, sha256 } = item;
+      const purl = packageUrl(item);
+      return { kind: "deb", name, version, sha256, purl, layer, maintainer, licence: licence?.expression };
     };
   return {
     epoch: options.epoch,
