@@ -1,4 +1,4 @@
-// npm run bench [-- --only build,mkosi,scale,proof,nspawn,converge,qemu] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,qemu] [--json FILE]
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
 import { writeFile } from "node:fs/promises";
@@ -9,6 +9,7 @@ import { benchMachines } from "./bench/machines.mjs";
 import { benchMkosi } from "./bench/mkosi.mjs";
 import { benchProof } from "./bench/proof.mjs";
 import { benchScale } from "./bench/scale.mjs";
+import { benchSupplyChain } from "./bench/supply-chain.mjs";
 import { scratchDirectory } from "./bench/support.mjs";
 
 const parts = {
@@ -16,6 +17,7 @@ const parts = {
   mkosi: benchMkosi,
   scale: benchScale,
   proof: benchProof,
+  chain: benchSupplyChain,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
   converge: (scratch) => benchConverge(scratch, [3, 6, 20]),
   qemu: (scratch) => benchMachines(scratch, "qemu", [3]),

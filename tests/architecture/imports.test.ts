@@ -32,6 +32,7 @@ describe("the rules see", () => {
     ["shared/a.ts", 'import type { X } from "../src/spec/types.ts";', "shared/ is the contract"],
     ["shared/a.ts", "const t = Date.now();", "shared/ is pure"],
     ["node/agent/a.ts", 'import { run } from "../../src/host/run.ts";', "node/ runs inside the image"],
+    ["node/agent/a.ts", 'import { parse } from "yaml";', "no npm package"],
     ["src/seal/a.ts", 'export { x } from "../../node/agent/main.ts";', "src/ runs on the operator's machine"],
     ["src/seal/a.ts", 'const x = await import("../../node/agent/main.ts");', "src/ runs on the operator's machine"],
     ["src/seal/a.ts", 'import "../../node/agent/main.ts";', "src/ runs on the operator's machine"],

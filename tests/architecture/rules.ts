@@ -39,8 +39,11 @@ export const rules: readonly Rule[] = [
     check: (source) => within(source, "shared/", (target) => target?.startsWith("shared/") === true),
   },
   {
-    text: "node/ runs inside the image: of the project it imports only node/ and shared/",
-    check: (source) => within(source, "node/", (target) => target === undefined || /^(node|shared)\//.test(target)),
+    text: "node/ runs inside the image: it imports only node/, shared/ and node's own modules, no npm package (the bill of materials lists none)",
+    check: (source) =>
+      within(source, "node/", (target, specifier) =>
+        target === undefined ? specifier.startsWith("node:") : /^(node|shared)\//.test(target),
+      ),
   },
   {
     text: "src/ runs on the operator's machine: of the project it imports only src/ and shared/",

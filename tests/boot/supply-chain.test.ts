@@ -75,7 +75,7 @@ describe("Secure Boot's signature", () => {
   test("sbsign makes the same bytes, the clock at the lock's epoch; sbattach finds the published one", async () => {
     const { vault, lock } = lab.project;
     const [key, certificate] = [join(scratch.directory, "db.key"), published("secureboot-db.pem")];
-    await writeFile(key, vault.secureBoot.db.key, { mode: "0600" });
+    await writeFile(key, vault.secureBoot.db.key, { mode: 0o600 });
     const when = new Date(lock.epoch * 1000).toISOString().slice(0, 19).replace("T", " ");
     const inputs = { key, certificate, image: lab.uki.unsigned };
     const keys = ["--key", "/in/key", "--cert", "/in/certificate"];
@@ -162,6 +162,28 @@ describe("bills of materials", () => {
     };
     const described = spdx.packages.filter(({ comment }) => comment === "in the root");
     expect(described.map(({ name, versionInfo }) => `${name} ${versionInfo}`).toSorted()).toEqual(inside);
+  });
+
+  test("every file of the initrd is of a package that is listed for the boot image", async () => {
+    const initrd = lab.project.store.path(manifest.boot.initrd.sha256);
+    const { stdout } = await inFoundry(["sh", "-euc", "zstd -qdc /in/initrd | cpio --quiet -t"], { initrd }, "initrd");
+    const files = stdout.split("\n").filter((path) => /^(bin|lib|lib64|m)\/.*\.(ko|so)|^bin\/./.test(path));
+    expect(files.length).toBeGreaterThan(10);
+    const { components } = JSON.parse(await readFile(published("sbom.cdx.json"), "utf8")) as {
+      components: { hashes: { alg: string; content: string }[]; properties: { value: string }[] }[];
+    };
+    const listed = components.filter(({ properties }) => properties[0]!.value === "boot image");
+    const names = new Set<string>();
+    for (const { hashes } of listed) {
+      const deb = lab.project.store.path(hashes.find(({ alg }) => alg === "SHA-256")!.content);
+      const contents = await run("dpkg-deb", ["--contents", deb]);
+      for (const line of contents.stdout.split("\n"))
+        names.add(line.replace(/ (->|link to) .*/, "").replace(/^.*\//, ""));
+    }
+    const stray = files
+      .map((path) => path.replace(/^.*\//, ""))
+      .filter((name) => !names.has(name) && !names.has(`${name}.xz`));
+    expect(stray).toEqual([]);
   });
 
   test("the reference validator of SPDX finds nothing to object to; of a damaged one it does", async () => {
@@ -329,7 +351,7 @@ describe("diff", () => {
       "policy: { openings: [{ service: web, plane: wg1, port: 8080 }] }",
       "platform:",
       "  files:",
-      '    - { path: /etc/motd, mode: 0o600, content: "changed" }',
+      '    - { path: /etc/motd, mode: "0600", content: "changed" }',
       '    - { path: /opt/new, mode: "0644", content: "new" }',
       "",
     ];
