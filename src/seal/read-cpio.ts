@@ -18,8 +18,11 @@ export function readCpio(archive: Buffer): CpioEntry[] {
   const four = (value: number) => Math.ceil(value / 4) * 4;
   for (let at = 0; at + headerBytes <= archive.length;) {
     if (archive.toString("latin1", at, at + 6) !== "070701") throw new Error(`no cpio header at byte ${at}`);
-    const field = (index: number) =>
-      Number.parseInt(archive.toString("latin1", at + 6 + index * 8, at + 14 + index * 8), 16);
+    const field = (index: number) => {
+      const digits = archive.toString("latin1", at + 6 + index * 8, at + 14 + index * 8);
+      if (!/^[0-9a-f]{8}$/i.test(digits)) throw new Error(`no number in the cpio header at byte ${at}`);
+      return Number.parseInt(digits, 16);
+    };
     const [sizeBytes, nameBytes] = [field(6), field(11)];
     const path = archive.toString("utf8", at + headerBytes, at + headerBytes + nameBytes - 1);
     if (path === "TRAILER!!!") return entries;
