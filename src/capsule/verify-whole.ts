@@ -7,7 +7,7 @@ import { verifyCapsule, type CapsuleVerifyOptions } from "./verify.ts";
 /** `verifyCapsule`, and `verifyOutput` of the artifacts in it. */
 export async function verifyCapsuleWhole(
   directory: string,
-  options: CapsuleVerifyOptions & { withoutAuthenticode: boolean },
+  options: CapsuleVerifyOptions & { withoutAuthenticode: boolean; revoked?: string },
 ): Promise<VerifyCheck[]> {
   const checks = await verifyCapsule(directory, options);
   try {

@@ -135,6 +135,7 @@ function verifyVerb() {
     .argument("<capsule>", "directory or ISO")
     .option("--key <key>", "the foundry's public key: foundry.pub, foundry.pem, or the line of trust.foundryKey")
     .option("--any-key", "without --key: be content with the key in the capsule")
+    .option("--revoked <file>", "revoked keys, one a line; default: ~/.config/kubedos/revoked where it exists")
     .option("--without-authenticode", "leave out the Secure Boot signature, which needs sbverify")
     .action(async (path, options, command) => {
       await runVerb(command, async (context) => {
@@ -149,6 +150,7 @@ function verifyVerb() {
           const checks = await verifyCapsuleWhole(capsule.directory, {
             key: options.key,
             anyKey: options.anyKey === true,
+            revoked: options.revoked,
             withoutAuthenticode: options.withoutAuthenticode === true,
             signal: context.signal,
           });
