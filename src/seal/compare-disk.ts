@@ -86,9 +86,11 @@ async function compareRoots(
   try {
     const files = await compareErofs(one, two);
     if (files.length > 0) {
-      const findings = files
-        .slice(0, mostListed)
-        .map(({ path, what }) => ({ structure: `root, ${path}`, message: what }));
+      const findings: Finding[] = files.slice(0, mostListed).map(({ path, what, offsetBytes }) => ({
+        structure: `root, ${path}`,
+        message: what,
+        ...(offsetBytes === undefined ? {} : { offsetBytes: partitionB.firstByte + offsetBytes }),
+      }));
       const more = files.length - findings.length;
       return more === 0 ? findings : [...findings, { structure: "root", message: `and ${more} more files` }];
     }

@@ -1,4 +1,4 @@
-import type { DiskImage } from "./verify-image.ts";
+import { differenceIn, type DiskImage } from "./verify-image.ts";
 
 /** One name in an erofs image, and where its bytes are. Offsets count from the image's first byte. */
 export interface ErofsEntry {
@@ -186,6 +186,8 @@ export function entryAt(entries: readonly ErofsEntry[], offset: number): ErofsEn
 export interface ErofsDifference {
   path: string;
   what: string;
+  /** First differing byte of the content, in the second image, where it lies in blocks of its own. */
+  offsetBytes?: number;
 }
 
 /** Names that two images do not have in common, or with other content or attributes; in the order of their paths. */
@@ -196,19 +198,18 @@ export async function compareErofs(a: DiskImage, b: DiskImage): Promise<ErofsDif
   for (const entry of left) {
     const twin = other.get(entry.path);
     other.delete(entry.path);
-    const what = twin === undefined ? "is in the first only" : await differenceOf(a, entry, b, twin);
+    const what = twin === undefined ? "is in the first only" : difference(entry, twin);
+    const offsetBytes =
+      what === undefined && twin !== undefined ? await contentDifference(a, entry, b, twin) : undefined;
     if (what !== undefined) found.push({ path: entry.path, what });
+    else if (offsetBytes !== undefined) found.push({ path: entry.path, what: "content", offsetBytes });
   }
   for (const path of other.keys()) found.push({ path, what: "is in the second only" });
   return found.toSorted((x, y) => (x.path < y.path ? -1 : 1));
 }
 
-async function differenceOf(
-  a: DiskImage,
-  left: ErofsEntry,
-  b: DiskImage,
-  right: ErofsEntry,
-): Promise<string | undefined> {
+/** How two names differ beside the content of their blocks. */
+function difference(left: ErofsEntry, right: ErofsEntry): string | undefined {
   const pair = (one: string | number, two: string | number) => `${one} and ${two}`;
   if (left.mode !== right.mode) return `mode ${pair(left.mode.toString(8), right.mode.toString(8))}`;
   if (left.uid !== right.uid || left.gid !== right.gid) {
@@ -219,14 +220,25 @@ async function differenceOf(
   if ((left.mode & kinds.mask) === kinds.directory) return undefined;
   if (left.sizeBytes !== right.sizeBytes) return `size ${pair(left.sizeBytes, right.sizeBytes)} bytes`;
   if (left.device !== right.device) return `device ${pair(left.device, right.device)}`;
-  if (left.tail !== right.tail) return "content";
-  const length = left.data.to - left.data.from;
-  if (length !== right.data.to - right.data.from) return "content";
+  const blocks = ({ data }: ErofsEntry) => data.to - data.from;
+  return left.tail === right.tail && blocks(left) === blocks(right) ? undefined : "content";
+}
+
+/** First differing byte of two files' blocks, in the second image. */
+async function contentDifference(
+  a: DiskImage,
+  left: ErofsEntry,
+  b: DiskImage,
+  right: ErofsEntry,
+): Promise<number | undefined> {
+  if ((left.mode & kinds.mask) === kinds.directory) return undefined;
+  const length = right.data.to - right.data.from;
   const chunkBytes = 4 * 1024 * 1024;
   for (let at = 0; at < length; at += chunkBytes) {
     const size = Math.min(chunkBytes, length - at);
     const [one, two] = [await a.read(left.data.from + at, size), await b.read(right.data.from + at, size)];
-    if (!one.equals(two)) return "content";
+    const index = differenceIn(one, two);
+    if (index !== undefined) return right.data.from + at + index;
   }
   return undefined;
 }
