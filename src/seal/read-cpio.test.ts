@@ -22,10 +22,14 @@ test("cut anywhere, or with any byte of a header changed to what is no digit: an
   for (let at = 0; at < 110; at++) {
     const damaged = Buffer.from(archive);
     damaged[at] = 0x2d; // a minus sign
-    try {
-      readCpio(damaged);
-    } catch (error) {
-      expect(error).toBeInstanceOf(Error);
-    }
+    expect(outcome(damaged)).toMatch(/^(read|Error: )/);
   }
 });
+
+function outcome(bytes: Buffer): string {
+  try {
+    return `read ${readCpio(bytes).length}`;
+  } catch (error) {
+    return String(error);
+  }
+}
