@@ -17,7 +17,7 @@ test("what is written is read again, with its mode", () => {
 
 test("cut anywhere, or with any byte of a header changed to what is no digit: an error, never a hang", () => {
   for (let length = 0; length < archive.length; length += 97) {
-    expect(() => readCpio(archive.subarray(0, length))).toThrow();
+    expect(() => readCpio(archive.subarray(0, length))).toThrow(/cpio|cut off/);
   }
   for (let at = 0; at < 110; at++) {
     const damaged = Buffer.from(archive);
