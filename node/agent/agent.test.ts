@@ -86,6 +86,10 @@ async function writeCertificates(): Promise<void> {
   node.write("/run/kubedos/layer/cluster.json", JSON.stringify({ ...node.layer, pki }));
   node.write("/run/credentials/@system/kubedos.pki.agent.crt", hub.certificate);
   node.write("/run/credentials/@system/kubedos.pki.agent.key", hub.key);
+  // Out of date: the node says so itself.
+  const old = await issue("old", "hub-1", { days: -2, purpose: "etcd" });
+  node.write("/run/credentials/@system/kubedos.pki.etcd.crt", old.certificate);
+  node.write("/run/credentials/@system/kubedos.pki.etcd.key", old.key);
 }
 
 function events(): KubedosEvent[] {
@@ -209,7 +213,13 @@ test("serves its status to members of the cluster, on the control plane, and lis
     node: "hub-1",
     cluster: "example",
     phase: "fabric",
-    facts: { sealed: false, certificates: [{ purpose: "agent", valid: true }] },
+    facts: {
+      sealed: false,
+      certificates: [
+        { purpose: "agent", valid: true },
+        { purpose: "etcd", valid: false },
+      ],
+    },
   });
   expect(curl("node", "/other")).toMatch(/^404 .*only \/status/);
   // No certificate, of another foundry, of another purpose, out of date, of somebody the layer does not know.

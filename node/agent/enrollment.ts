@@ -65,7 +65,9 @@ export async function watchRefusals(paths: NodePaths, { node }: Identity, emit: 
   for (;;) {
     for (const [directory, reason] of refusals) {
       for (const name of keys(paths, directory)) {
-        const fingerprint = keyFingerprint(readText(paths.at(join(saltPaths.masterPki, directory, name))) ?? "");
+        const text = readText(paths.at(join(saltPaths.masterPki, directory, name))) ?? "";
+        if (text === "") continue; // it is being written
+        const fingerprint = keyFingerprint(text);
         const key = `${directory}/${name}/${fingerprint}`;
         if (said.has(key)) continue;
         said.add(key);
@@ -78,14 +80,9 @@ export async function watchRefusals(paths: NodePaths, { node }: Identity, emit: 
   }
 }
 
-/** As `salt-key -F` shows it: sha256 over the lines between the first and the last. */
+/** As `salt-key -F` shows it: sha256 of the key's text. */
 export function keyFingerprint(pem: string): string {
-  const lines = pem
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "");
-  const hash = createHash("sha256").update(lines.slice(1, -1).join("")).digest("hex");
-  return hash.match(/../g)!.join(":");
+  return createHash("sha256").update(pem.trim()).digest("hex").match(/../g)!.join(":");
 }
 
 function keys(paths: NodePaths, directory: string): string[] {

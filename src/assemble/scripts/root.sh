@@ -36,6 +36,12 @@ find "$root/usr/share/doc" -mindepth 1 -type d -empty -delete
 rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$root/usr/share/lintian" \
   "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish"
 find "$root" -name __pycache__ -prune -exec rm -rf {} +
+# Byte code of our own Python programs comes back, with no time in it: the root is read-only, so that Python would compile
+# them at every start, which takes seconds. A file that cannot be compiled (templates, other versions) stays as it is.
+for site in "$root"/usr/lib/kubedos/*/lib/python*/site-packages; do
+  [ -d "$site" ] || continue
+  PYTHONHASHSEED=0 chroot "$root" python3 -m compileall -qq --invalidation-mode unchecked-hash "${site#"$root"}" || true
+done
 cp "$root/usr/lib/os-release" /out/osrel
 # 4. Seal.
 mkfs.erofs --quiet -zlz4hc,level=9 -C65536 "-T$SOURCE_DATE_EPOCH" --all-time "-U$1" /out/root "$root" > /dev/null
