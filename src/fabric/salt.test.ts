@@ -46,7 +46,7 @@ test("the layer and what nodes render from it hold public keys only; each node s
       ),
     ]),
   );
-  expect(JSON.stringify([layerFiles(layer, vault.signing.publicKey), rendered])).not.toMatch(/PRIVATE KEY/);
+  expect(JSON.stringify([layerFiles(layer, vault), rendered])).not.toMatch(/PRIVATE KEY/);
   expect(Object.keys(rendered["core-1"]!)).toEqual([
     "minion.d/kubedos.conf",
     "keys/minion/minion_master.pub",
