@@ -257,9 +257,15 @@ test("Ctrl-C leaves only parts, which the next run continues", async () => {
   const [done, half] = [publish("done", 100), publish("half")];
   first.misbehave.set(place(half), { stallAfter: 100_000, times: 1 });
   const abort = new AbortController();
-  setTimeout(() => abort.abort(), 200);
+  const arrived = setInterval(() => {
+    stat(store.partPath(half.sha256)).then(
+      ({ size }) => size >= 100_000 && abort.abort(),
+      () => undefined,
+    );
+  }, 20);
   const slow = { ...sources, stallTimeoutMs: 20_000 };
   const error = await failure(acquire([done, half], slow, store, context({ signal: abort.signal })));
+  clearInterval(arrived);
   expect(error.code).toBe("interrupted");
   expect(await leftovers()).toEqual([`${half.sha256}.part`]);
   expect((await stat(store.partPath(half.sha256))).size).toBe(100_000);
