@@ -1,4 +1,5 @@
-import { copyFile, link, mkdir, readFile, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { LockedDescriptor, LockedImage } from "../lock/inputs.ts";
@@ -6,7 +7,7 @@ import type { Store } from "../store/store.ts";
 
 /**
  * Writes locked images as one OCI layout into a directory that is empty or missing; `ctr images import` and
- * `skopeo copy oci:DIR:NAME` read it. The same images give the same bytes. Objects are linked where that is possible.
+ * `skopeo copy oci:DIR:NAME` read it. The same images give the same bytes.
  * https://github.com/opencontainers/image-spec/blob/main/image-layout.md
  *
  * @throws KubedosError that names the image and the digest which the store lacks or holds damaged
@@ -73,9 +74,5 @@ async function placeBlob(
       hint: "run `kubedos build` with a network once, or import a capsule that holds it",
     });
   }
-  const target = join(blobs, sha256);
-  await link(store.path(sha256), target).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code === "EEXIST") return; // shared by two images
-    await copyFile(store.path(sha256), target);
-  });
+  await copyFile(store.path(sha256), join(blobs, sha256), constants.COPYFILE_FICLONE);
 }

@@ -3,6 +3,7 @@ import { basename, join, relative } from "node:path";
 import type { LockedPackage } from "../../lock/types.ts";
 import type { Store } from "../../store/store.ts";
 import type { Stage } from "../engine.ts";
+import { checkDependencies } from "../dependencies.ts";
 import { runScript, scriptVersion, type Tools } from "../tools.ts";
 
 /** The platform's packages, unpacked and configured: a tar of the root file system. Changes with the lock only. */
@@ -15,6 +16,7 @@ export function treeStage(tools: Tools, packages: readonly LockedPackage[], stor
     inputs: {},
     outputs: ["tree"],
     async run(work) {
+      await checkDependencies(packages, store, work.signal);
       const lines = packages.map((item) => `${basename(item.path)} ${relative(objects, store.path(item.sha256))}\n`);
       const debs = join(work.out, "debs");
       await writeFile(debs, lines.toSorted().join(""));

@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from "@commander-js/extra-typings";
 import { exitCodes, KubedosError } from "../../../shared/error.ts";
 import { count, formatBytes } from "../format.ts";
+import { defaultSpecFile } from "../options.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos store gc|verify` */
@@ -10,10 +11,48 @@ export function storeVerb() {
     examples: [
       ["store gc --dry-run", "what a clean-up would remove"],
       ["store verify", "read every object again and remove damaged ones"],
+      ["store export lab.yaml --to inputs", "Python distributions, files and images for other tools"],
     ],
   })
     .addCommand(gcVerb())
-    .addCommand(verifyVerb());
+    .addCommand(verifyVerb())
+    .addCommand(exportVerb());
+}
+
+function exportVerb() {
+  return verb("export", {
+    summary: "write a lock's Python distributions, files and images for other tools",
+    description:
+      "python/ is a directory for pip's find-links, files/ holds files under their names, images/ is an OCI layout, which\n" +
+      "`skopeo` and `ctr images import` read (the latter as a tar). The same lock gives the same bytes.",
+    examples: [["store export lab.yaml --to inputs", "what lab.lock pins besides Debian's packages"]],
+    exits: [1, 2, 4, 130],
+  })
+    .argument("[spec]", "spec file; its lock is beside it", defaultSpecFile)
+    .requiredOption("--to <directory>", "a directory that does not exist yet")
+    .action(async (file, options, command) => {
+      await runVerb(command, async (context) => {
+        const [{ exportInputs }, { openStore }, { cacheDirectory, specPaths }, { readLock }, { loadSpec }] =
+          await Promise.all([
+            import("../../lifecycle/export-inputs.ts"),
+            import("../../store/store.ts"),
+            import("../../host/paths.ts"),
+            import("../../lock/file.ts"),
+            import("../../spec/load.ts"),
+          ]);
+        const spec = await loadSpec(file);
+        const path = specPaths(file).lock;
+        const lock = await readLock(path);
+        if (lock === undefined) {
+          throw new KubedosError("spec", `there is no lock: ${path}`, { hint: "run `kubedos lock` first" });
+        }
+        const store = await openStore(cacheDirectory());
+        const result = await exportInputs({ spec, lock }, options.to, store, context);
+        const { directory, wheels, files, images } = result;
+        const parts = [count(wheels, "Python distribution"), count(files, "file"), count(images, "image")];
+        return { data: { ...result }, text: `wrote ${directory}: ${parts.join(", ")}` };
+      });
+    });
 }
 
 function gcVerb() {
