@@ -14,8 +14,8 @@ interface Relations {
 }
 
 /**
- * Whether everything that the packages depend on is among them: a lock with a hole stops the build here, with names, and
- * not in the middle of maintainer scripts. Debian policy 7.1 and 7.2.
+ * Whether everything that the packages depend on is among them: names the hole in a lock with which dpkg could not
+ * finish. Debian policy 7.1 and 7.2.
  *
  * @throws KubedosError code "spec" that names what is missing and by what it is needed
  */

@@ -16,11 +16,16 @@ export function treeStage(tools: Tools, packages: readonly LockedPackage[], stor
     inputs: {},
     outputs: ["tree"],
     async run(work) {
-      await checkDependencies(packages, store, work.signal);
       const lines = packages.map((item) => `${basename(item.path)} ${relative(objects, store.path(item.sha256))}\n`);
       const debs = join(work.out, "debs");
       await writeFile(debs, lines.toSorted().join(""));
-      await runScript(tools, work, "tree.sh", [], { inputs: { debs, objects } });
+      try {
+        await runScript(tools, work, "tree.sh", [], { inputs: { debs, objects } });
+      } catch (error) {
+        // dpkg names the packages that it could not configure; what they lack is the better reason.
+        if (!work.signal.aborted) await checkDependencies(packages, store, work.signal);
+        throw error;
+      }
     },
   };
 }
