@@ -453,7 +453,7 @@ describe("capsule", () => {
   test("rebuilt with nothing but itself: no network, 20 years ahead, no PATH, no cache: the same bytes", async () => {
     const work = join(scratch.directory, "work");
     const env = { KUBEDOS_CAPSULE_WORK: work, KUBEDOS_CLOCK: "+631138520", PATH: "/nowhere" };
-    const outcome = await run("unshare", ["--net", "/bin/sh", join(capsule, "kubedos.sh")], {
+    const outcome = await run("/usr/bin/unshare", ["--net", "/bin/sh", join(capsule, "kubedos.sh")], {
       env,
       timeoutMs: 500_000,
     });
