@@ -120,26 +120,6 @@ test("a member of etcd that is killed is back by itself, with its data", async (
   });
 });
 
-test("a member without room leaves the others their quorum, and is back when there is room", async () => {
-  const mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/var/lib/kubedos/etcd"];
-  await inside("core-3", ["/bin/systemctl", "stop", "etcd.service"]);
-  await inside("core-3", mount);
-  await inside("core-3", ["/bin/systemctl", "start", "--no-block", "etcd.service"]);
-  await until("etcd on core-3 to say why", 60, async () => {
-    const log = await inside("core-3", ["/bin/journalctl", "--unit=etcd", "--lines=50", "--output=cat"]);
-    return /no space left on device/i.test(log.stdout) ? true : undefined;
-  });
-  expect((await etcdctl("core-1", ["put", "test/key", "three"], "etcd", [2, 3])).stdout).toContain("OK");
-  await inside("core-3", ["/bin/systemctl", "stop", "etcd.service"]);
-  await inside("core-3", ["/bin/umount", "/var/lib/kubedos/etcd"]);
-  await inside("core-3", ["/bin/systemctl", "start", "--no-block", "etcd.service"]);
-  const local = ["get", "--consistency=s", "--print-value-only", "test/key"];
-  await until("core-3 with the new value", 60, async () => {
-    const { stdout } = await etcdctl("core-3", local, "etcd", [4]);
-    return stdout.trim() === "three" ? true : undefined;
-  });
-});
-
 test("a plane that was cut comes back, and nothing was restarted", async () => {
   const units = ["etcd.service", "kubedos-agent.service", "systemd-journal-upload.service"];
   const before = await Promise.all(units.map((unit) => property("core-3", unit, "ExecMainPID")));
