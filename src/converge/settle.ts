@@ -11,7 +11,11 @@ const pollMs = 500;
  * Planes are up before /var is, and services start when it is. Waits until each node has its state and listens on what
  * the layer opens, at most `limitMs`: then the gates say what is missing.
  */
-export async function waitForServices(gateContext: GateContext, limitMs: number, context: RunContext): Promise<void> {
+export async function waitForServices(
+  gateContext: Pick<GateContext, "layer" | "observer" | "sealedSubstrate">,
+  limitMs: number,
+  context: RunContext,
+): Promise<void> {
   const deadline = nowMs() + limitMs;
   let waiting = gateContext.layer.nodes;
   for (;;) {
@@ -23,7 +27,7 @@ export async function waitForServices(gateContext: GateContext, limitMs: number,
 }
 
 async function isSettled(
-  { layer, observer, sealedSubstrate }: GateContext,
+  { layer, observer, sealedSubstrate }: Pick<GateContext, "layer" | "observer" | "sealedSubstrate">,
   { name, roles }: GateContext["layer"]["nodes"][number],
 ): Promise<boolean> {
   if (observer.nodes().some((node) => node.node === name && node.phase === "failed")) return true;
