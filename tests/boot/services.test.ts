@@ -144,6 +144,11 @@ test("the holder of the virtual address dies: another serves it", async () => {
   // As if the power went: no unit is stopped, nobody says goodbye.
   await inside(holder, ["/bin/systemctl", "kill", "--signal=SIGSTOP", "keepalived.service"], anyStatus);
   await inside(holder, ["/bin/systemctl", "poweroff", "--force", "--force"], anyStatus).catch(() => undefined);
+  const lab = { spec: await loadSpec(specFile), paths } as Lab;
+  await until(`${holder} to be gone`, 30, async () => {
+    const machines = await substrates.nspawn.status(lab);
+    return machines.find(({ node }) => node === holder)?.state === "stopped" ? true : undefined;
+  });
   await until("the address on the other node", 20, () => vipAnswers("hub"));
   await until("the address from a core node", 20, () => vipAnswers("core-1"));
   const status = await cli("status", "--spec", specFile);
