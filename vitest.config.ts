@@ -14,6 +14,7 @@ export default defineConfig({
           name: "unit",
           include: ["src/**/*.test.ts", "shared/**/*.test.ts", "node/**/*.test.ts", "tests/**/*.test.ts"],
           exclude: machine,
+          setupFiles: ["tests/setup.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },

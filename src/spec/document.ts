@@ -1,4 +1,4 @@
-import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from "yaml";
+import { isAlias, isMap, isNode, isScalar, isSeq, parseDocument, visit } from "yaml";
 import type { Document, Node, YAMLError } from "yaml";
 import type { Place, Problem } from "../../shared/error.ts";
 import type { Path } from "./finding.ts";
@@ -20,18 +20,14 @@ const maxAliasCount = 1000;
  * @see https://yaml.org/spec/1.2.2/
  */
 export function readDocument(text: string, file: string): SpecDocument {
-  const lines = new LineCounter();
   const document = parseDocument(text, {
-    lineCounter: lines,
     prettyErrors: false,
     stringKeys: true,
     // The parser prints warnings to the terminal otherwise; unresolved tags are collected anyway.
     logLevel: "error",
   });
-  const placeAt = (offset: number): Place => {
-    const { line, col } = lines.linePos(Math.min(offset, text.length));
-    return { file, line: Math.max(line, 1), col: Math.max(col, 1) };
-  };
+  const lineColumn = lineColumns(text);
+  const placeAt = (offset: number): Place => ({ file, ...lineColumn(offset) });
   const problems = syntaxProblems(document, placeAt);
   const readable = document.errors.every((error) => error.code === "DUPLICATE_KEY");
   const value = readable ? plainValue(document, placeAt, problems) : undefined;
@@ -43,6 +39,24 @@ export function readDocument(text: string, file: string): SpecDocument {
     });
   }
   return { value, problems, place: (path, key) => placeAt(offsetOf(document, path, key ?? false)) };
+}
+
+/**
+ * Line and column, from 1, of an offset into the text. The parser's own counter misses a line where it gives up in the
+ * middle of one, so the lines are counted here.
+ */
+function lineColumns(text: string): (offset: number) => { line: number; col: number } {
+  const starts = [0, ...[...text.matchAll(/\n/g)].map((match) => match.index + 1)];
+  return (offset) => {
+    const at = Math.max(0, Math.min(offset, text.length));
+    let [low, high] = [0, starts.length];
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (starts[middle]! <= at) low = middle;
+      else high = middle;
+    }
+    return { line: low + 1, col: at - starts[low]! + 1 };
+  };
 }
 
 function syntaxProblems(document: Document, placeAt: (offset: number) => Place): Problem[] {

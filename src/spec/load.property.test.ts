@@ -162,7 +162,8 @@ test("any text gives a spec or problems inside it, never an exception", () => {
       expect(spec === undefined).toBe(problems.length > 0);
       expect(problems.every((problem) => isInside(content, problem))).toBe(true);
     }),
-    { numRuns: 3000 },
+    // Here the parser's own count of lines is one behind.
+    { numRuns: 3000, examples: [["*aapiVersion: kubedos/v1\nnodes:: ---\n{nodes:nodes:"]] },
   );
 });
 
