@@ -93,6 +93,7 @@ test("the report proves it: every gate passed, with evidence for every node", as
   expect(report.gates.map(({ gate, passed }) => [gate, passed])).toEqual([
     ["fabric", true],
     ["sealed", true],
+    ["certificates", true],
     ["firewall", true],
   ]);
   for (const { gate, checks } of report.gates) {
@@ -184,13 +185,13 @@ test("up of a lab that is up changes nothing and passes", async () => {
   const events = jsonLines(again.stdout);
   expect(events.filter(({ type }) => type === "stage.started" || type === "stage.done")).toEqual([]);
   expect(events.filter(({ type, phase }) => type === "node.phase" && phase === "started")).toEqual([]);
-  expect(events.filter(({ type }) => type === "gate.passed")).toHaveLength(3);
+  expect(events.filter(({ type }) => type === "gate.passed")).toHaveLength(4);
   expect(await pids()).toEqual(before);
 });
 
 test("a machine that dies is seen by status, and up starts it again as the same node with its state", async () => {
   const before = await pids();
-  const keep = ["sudo", "sh", "-c", "'echo kept > /var/lib/kubedos/kept && sync'"];
+  const keep = ["sudo", "sh", "-c", "'mkdir -p /var/lib/kubedos && echo kept > /var/lib/kubedos/kept && sync'"];
   const kept = await cli("ssh", "--spec", specFile, "worker-1", "--", ...keep);
   expect(kept.status, kept.stderr).toBe(0);
   process.kill(before["worker-1"]!, "SIGKILL");
