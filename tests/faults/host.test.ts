@@ -48,7 +48,9 @@ describe("the disk is full", () => {
         expect(await processesOf(workshop.directory)).toEqual([]);
         expect(await readdir(spec)).not.toContain("out");
       }
-      expect(await readdir(join(cache, "foundry"))).toHaveLength(1); // so the second time it was the platform
+      // So the second time it was the platform.
+      const roots = (await readdir(join(cache, "foundry"))).filter((name) => !name.endsWith(".used"));
+      expect(roots).toHaveLength(1);
       await run("mount", ["-o", "remount,size=2g", cache]);
       expect(await startBuild(workshop, cache, { spec }).ended).toMatchObject({ status: 0 });
       expect(await published(spec)).toEqual(reference);

@@ -137,7 +137,8 @@ export async function leftovers(cache: string): Promise<string[]> {
     ...(await names("store/tmp", () => true)),
     ...(await names("store/leases", () => true)),
     ...(await names("actions", (name) => !name.endsWith(".json"))),
-    ...(await names("foundry", (name) => name.includes("."))),
+    // A whole root has a note of its last use beside it.
+    ...(await names("foundry", (name) => name.includes(".") && !name.endsWith(".used"))),
   ];
 }
 
