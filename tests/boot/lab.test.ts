@@ -191,7 +191,7 @@ test("up of a lab that is up changes nothing and passes", async () => {
 
 test("a machine that dies is seen by status, and up starts it again as the same node with its state", async () => {
   const before = await pids();
-  const keep = ["sudo", "sh", "-c", "'mkdir -p /var/lib/kubedos && echo kept > /var/lib/kubedos/kept && sync'"];
+  const keep = ["sudo", "sh", "-c", "mkdir -p /var/lib/kubedos && echo kept > /var/lib/kubedos/kept && sync"];
   const kept = await cli("ssh", "--spec", specFile, "worker-1", "--", ...keep);
   expect(kept.status, kept.stderr).toBe(0);
   process.kill(before["worker-1"]!, "SIGKILL");
