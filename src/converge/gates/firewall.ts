@@ -116,5 +116,6 @@ function applies(
 }
 
 function unique(ports: readonly Pick<ScanTarget, "protocol" | "port">[]): Pick<ScanTarget, "protocol" | "port">[] {
-  return [...new Map(ports.map((port) => [`${port.protocol} ${port.port}`, port])).values()];
+  const each = [...new Map(ports.map((port) => [`${port.protocol} ${port.port}`, port])).values()];
+  return each.toSorted((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
 }
