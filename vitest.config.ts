@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-// Machines, networks and boots: one file at a time, because memory and the host's kernel are shared.
-const machine = ["tests/boot/**/*.test.ts", "tests/substrates/**/*.test.ts", "tests/faults/**/*.test.ts"];
+// Machines, networks, boots and servers: one file at a time, because memory and the host's kernel are shared.
+const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
 
 export default defineConfig({
   test: {
