@@ -3,6 +3,14 @@ import { defineConfig } from "vitest/config";
 
 // Machines, networks, boots and servers: one file at a time, because memory and the host's kernel are shared.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
+// Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
+const slow = "**/*.slow.test.ts";
+const beside = {
+  include: ["src/**/*.test.ts", "shared/**/*.test.ts", "node/**/*.test.ts", "tests/**/*.test.ts"],
+  setupFiles: ["tests/setup.ts"],
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+};
 
 export default defineConfig({
   test: {
@@ -10,13 +18,13 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 1,
     projects: [
       {
+        test: { ...beside, name: "unit", exclude: [...machine, slow] },
+      },
+      {
         test: {
-          name: "unit",
-          include: ["src/**/*.test.ts", "shared/**/*.test.ts", "node/**/*.test.ts", "tests/**/*.test.ts"],
-          exclude: machine,
-          setupFiles: ["tests/setup.ts"],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          ...beside,
+          name: "slow",
+          include: beside.include.map((files) => files.replace("*.test.ts", "*.slow.test.ts")),
         },
       },
       {

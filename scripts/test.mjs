@@ -1,4 +1,4 @@
-// Runs every group of tests and sums them up. `--fast` leaves the machines out.
+// Runs every group of tests and sums them up. `--fast` leaves slow ones and the machines out.
 // Types, lint and format count as one test each. Exit status 1 if anything failed.
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -25,7 +25,7 @@ try {
     ])),
     await vitest("unit"),
   ];
-  if (!fast) results.push(await vitest("machine"));
+  if (!fast) results.push(await vitest("slow"), await vitest("machine"));
   report(results);
   if (results.some((group) => group.failed > 0)) process.exitCode ||= 1;
 } finally {
