@@ -31,3 +31,19 @@ export const foundryPackages: readonly string[] = [
 
 /** Beside them where the spec asks for Python distributions: pip resolves them at lock time. */
 export const pythonFoundryPackages: readonly string[] = ["python3-pip"];
+
+/** Build tools of which parts are in the boot image (see initrd.sh and uki.ts), with the libraries that these load. */
+export const bootImagePackages: readonly string[] = [
+  "busybox-static",
+  "dmsetup",
+  "libbsd0",
+  "libc6",
+  "libcap2",
+  "libdevmapper1.02.1",
+  "libmd0",
+  "libpcre2-8-0",
+  "libselinux1",
+  "libudev1",
+  "signify-openbsd",
+  "systemd-boot-efi",
+];

@@ -1,4 +1,5 @@
 import type { Lock, LockedPackage } from "../lock/types.ts";
+import { bootImagePackages } from "../assemble/foundry-packages.ts";
 import type { SecurityData, TrackedIssue } from "./tracker.ts";
 import { compareVersions } from "./version.ts";
 
@@ -33,21 +34,6 @@ export interface AuditResult {
   /** Inputs that the data says nothing about, for people. */
   notCovered: string[];
 }
-
-/** What initrd.sh copies from, beside the kernel. */
-const initrdPackages = new Set([
-  "busybox-static",
-  "dmsetup",
-  "signify-openbsd",
-  "libbsd0",
-  "libc6",
-  "libcap2",
-  "libdevmapper1.02.1",
-  "libmd0",
-  "libpcre2-8-0",
-  "libselinux1",
-  "libudev1",
-]);
 
 /** Matches a lock against the snapshot that it refers to. Pure. */
 export function auditLock(lock: Lock, data: SecurityData): AuditResult {
@@ -132,7 +118,7 @@ const signedSources: Readonly<Record<string, string>> = {
 };
 
 function layersOf(name: string, part: "platform" | "foundry"): Layer[] {
-  const inInitrd = part === "platform" ? /^linux-image-\d/.test(name) : initrdPackages.has(name);
+  const inInitrd = part === "platform" ? /^linux-image-\d/.test(name) : bootImagePackages.includes(name);
   return inInitrd ? [part, "initrd"] : [part];
 }
 

@@ -37,10 +37,11 @@ rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$r
   "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish"
 find "$root" -name __pycache__ -prune -exec rm -rf {} +
 # Byte code of our own Python programs comes back, with no time in it: the root is read-only, so that Python would compile
-# them at every start, which takes seconds. A file that cannot be compiled (templates, other versions) stays as it is.
+# them at every start, which takes seconds. A file that cannot be compiled (templates, other versions) stays as it
+# is and makes status 1; any other status is a failure.
 for site in "$root"/usr/lib/kubedos/*/lib/python*/site-packages; do
   [ -d "$site" ] || continue
-  PYTHONHASHSEED=0 chroot "$root" python3 -m compileall -qq --invalidation-mode unchecked-hash "${site#"$root"}" || true
+  PYTHONHASHSEED=0 chroot "$root" python3 -m compileall -qq --invalidation-mode unchecked-hash "${site#"$root"}" || [ $? -eq 1 ]
 done
 cp "$root/usr/lib/os-release" /out/osrel
 # 4. Seal.

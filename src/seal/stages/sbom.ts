@@ -9,23 +9,8 @@ import { licenceExpression, type LicenceReference } from "../sbom-licences.ts";
 import { packageUrl } from "../provenance.ts";
 import { lockedExtras, readDistributions } from "../sbom-inputs.ts";
 import { readTarMembers } from "../sbom-tar.ts";
+import { bootImagePackages } from "../../assemble/foundry-packages.ts";
 import { cycloneDx, spdx, type SbomContent, type SbomFile, type SbomPackage } from "../sbom.ts";
-
-/** Build tools of which parts are in the boot image (see initrd.sh and uki.ts), with the libraries that these load. */
-const bootImagePackages = [
-  "busybox-static",
-  "dmsetup",
-  "libbsd0",
-  "libc6",
-  "libcap2",
-  "libdevmapper1.02.1",
-  "libmd0",
-  "libpcre2-8-0",
-  "libselinux1",
-  "libudev1",
-  "signify-openbsd",
-  "systemd-boot-efi",
-];
 
 const statusFile = "var/lib/dpkg/status";
 const copyrightFile = /^usr\/share\/doc\/([^/]+)\/copyright$/;
