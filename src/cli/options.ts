@@ -1,8 +1,9 @@
-import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { type CommandUnknownOpts, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Spec, type TargetName, targetNames } from "../spec/types.ts";
 import { KubedosError } from "../../shared/error.ts";
+import { parseBytes } from "../../shared/size.ts";
 
 /** The options that every verb has. */
 export interface GlobalOptions {
@@ -43,6 +44,13 @@ export function darksiteOption() {
   return new Option("--darksite-src <dir>", "directory with a Debian archive, tried before every mirror").env(
     "DARKSITE_SRC",
   );
+}
+
+/** A size as people write it, for an option's value; bytes. */
+export function parseSize(text: string): number {
+  const bytes = parseBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError("Wanted: a size such as 650MB or 4.7GB.");
+  return bytes;
 }
 
 /** Values of the four options above, as commander hands them to a verb. */

@@ -31,7 +31,7 @@ export async function nameFullDisk(error: unknown, directory: string): Promise<u
   const left = `${Math.floor((bavail * bsize) / 1e6)} of ${Math.floor((blocks * bsize) / 1e6)} MB left`;
   const detail = error instanceof Error ? error.message : String(error);
   return new KubedosError("failed", `the disk is full: ${directory} (${left})\n${detail}`, {
-    hint: "make room (`kubedos store gc`), or set KUBEDOS_CACHE to a larger disk; what was half-made is removed",
+    hint: "make room (`kubedos store gc --max-size 10GB`), or set KUBEDOS_CACHE to a larger disk; what was half-made is removed",
     cause: error,
   });
 }

@@ -1,10 +1,27 @@
 import { createHash } from "node:crypto";
 import { homedir } from "node:os";
 import { basename, dirname, extname, join, resolve } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
+import { parseBytes } from "../../shared/size.ts";
 
 /** Where kubedos keeps what can be made again: store, foundry roots, trees. */
 export function cacheDirectory(): string {
   return process.env["KUBEDOS_CACHE"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kubedos");
+}
+
+/**
+ * How much of the disk the cache may take after a build, in bytes: `KUBEDOS_CACHE_LIMIT`, `40GB` by default, `off` for
+ * no limit.
+ *
+ * @throws KubedosError (usage) when the variable holds anything else
+ */
+export function cacheLimitBytes(): number {
+  const text = process.env["KUBEDOS_CACHE_LIMIT"] ?? "40GB";
+  const bytes = text === "off" ? Number.POSITIVE_INFINITY : parseBytes(text);
+  if (bytes !== undefined) return bytes;
+  throw new KubedosError("usage", `KUBEDOS_CACHE_LIMIT: not a size: ${text}`, {
+    hint: "write for example 40GB, or off for no limit",
+  });
 }
 
 /** Where kubedos keeps what belongs to the user: the default age identity. */

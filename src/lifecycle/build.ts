@@ -6,13 +6,13 @@ import { runStages, stageOrder } from "../assemble/engine.ts";
 import { openFoundry } from "../assemble/foundry.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
-import type { SpecPaths } from "../host/paths.ts";
+import { cacheLimitBytes, type SpecPaths } from "../host/paths.ts";
 import { authenticodeMessage } from "../seal/authenticode.ts";
 import { checkImages } from "../seal/oci-layout.ts";
 import { manifestFiles } from "../seal/manifest.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import { buildObjects } from "../lock/objects.ts";
-import { removeLeftovers } from "../store/gc.ts";
+import { keepWithinLimit, removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
 import { outputDocuments, storedDocuments } from "./documents.ts";
 import { buildGraph, type BuildGraph, type BuildInputs } from "./graph.ts";
@@ -53,6 +53,7 @@ export async function build(
   options: { serial?: boolean } = {},
 ): Promise<BuildResult> {
   const elapsed = stopwatch();
+  const limitBytes = cacheLimitBytes();
   const lease = await store.lease(context.signal);
   try {
     await removeLeftovers(store);
@@ -89,6 +90,7 @@ export async function build(
     };
   } finally {
     await lease.release();
+    if (!context.signal.aborted) await keepWithinLimit(store, limitBytes, context);
   }
 }
 

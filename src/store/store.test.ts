@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sharedHolders, takeExclusive } from "../host/lease.ts";
 import { listActions, peekAction, readAction, writeAction } from "./actions.ts";
-import { collectGarbage, verifyAll } from "./gc.ts";
+import { collectGarbage, keepWithinLimit, verifyAll } from "./gc.ts";
 import { listUnpacked, noteUse } from "./unpacked.ts";
 import { listObjects, openStore, type Store } from "./store.ts";
 
@@ -175,6 +175,58 @@ describe("gc", () => {
     } finally {
       container.kill();
     }
+  });
+
+  describe("with a size", () => {
+    const blockBytes = 4096; // what a small file takes on the disk
+    const put = async (text: string, days: number) => {
+      const { sha256: hash } = await store.putBytes(text);
+      await age(hash, days);
+      return hash;
+    };
+
+    test("removes what was used longest ago, and the actions that made it", async () => {
+      const [first, second, third] = [await put("first", 3), await put("second", 2), await put("third", 1)];
+      await writeAction(store, "made-second", { outputs: { o: { sha256: second, sizeBytes: 6 } }, meta: {} });
+      await writeAction(store, "made-third", { outputs: { o: { sha256: third, sizeBytes: 5 } }, meta: {} });
+      const maxBytes = 2 * blockBytes;
+      const expected = { removedObjects: 1, removedBytes: 6, keptObjects: 2, keptBytes: 10 };
+      expect(await collectGarbage(store, { maxBytes, keep: [first], dryRun: true }, context)).toMatchObject(expected);
+      expect(await listObjects(store)).toHaveLength(3);
+      expect(await collectGarbage(store, { maxBytes, keep: [first] }, context)).toMatchObject(expected);
+      expect(await listObjects(store)).toEqual([first, third].toSorted());
+      expect((await listActions(store)).map((action) => action.id)).toEqual(["made-third"]);
+    });
+
+    test("counts roots and trees", async () => {
+      const tree = join(directory, "trees", "d".repeat(32));
+      await mkdir(tree, { recursive: true });
+      await writeFile(join(tree, "file"), Buffer.alloc(10 * blockBytes, 1));
+      await noteUse(tree);
+      const then = Date.now() / 1000 - day;
+      await utimes(`${tree}.used`, then, then);
+      const object = await put("object", 0);
+      expect(await collectGarbage(store, { maxBytes: 5 * blockBytes }, context)).toMatchObject({
+        removedDirectories: 1,
+        removedObjects: 0,
+      });
+      expect(await listUnpacked(store)).toEqual([]);
+      expect(await listObjects(store)).toEqual([object]);
+    });
+
+    test("a grown store is brought back under its limit, but for what was used in the last hour", async () => {
+      await put("old", 1);
+      const recent = await put("recent", 0);
+      expect(await keepWithinLimit(store, 100 * blockBytes, context)).toBeUndefined();
+      expect(await keepWithinLimit(store, 0, context)).toBeUndefined(); // looked at a moment ago
+      await rm(join(directory, "store", "limit-checked"));
+      const lease = await store.lease();
+      expect(await keepWithinLimit(store, 0, context)).toBeUndefined(); // somebody uses it
+      await lease.release();
+      await rm(join(directory, "store", "limit-checked"));
+      expect(await keepWithinLimit(store, 0, context)).toMatchObject({ removedObjects: 1 });
+      expect(await listObjects(store)).toEqual([recent]);
+    });
   });
 
   test("reading an object through verify counts as a use", async () => {

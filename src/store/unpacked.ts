@@ -1,4 +1,4 @@
-import { readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { findNaming } from "../host/processes.ts";
 import { run } from "../host/run.ts";
@@ -44,6 +44,17 @@ export async function isRunning(directory: string): Promise<boolean> {
 export async function diskBytes(directory: string, signal: AbortSignal): Promise<number> {
   const { stdout } = await run("du", ["--summarize", "--block-size=1", directory], { signal, timeoutMs: 120_000 });
   return Number(stdout.split("\t")[0]);
+}
+
+/** `diskBytes` of an unpacked directory, which never changes: reckoned once and kept in its note. */
+export async function unpackedBytes({ directory, usedMs }: Unpacked, signal: AbortSignal): Promise<number> {
+  const note = `${directory}.used`;
+  const known = Number(await readFile(note, "utf8").catch(() => ""));
+  if (known > 0) return known;
+  const bytes = await diskBytes(directory, signal);
+  await writeFile(note, `${bytes}\n`);
+  await utimes(note, usedMs / 1000, usedMs / 1000); // looking at it is not a use
+  return bytes;
 }
 
 /** Removes one with its note; the name goes first, so that half of it is never taken for the whole. */

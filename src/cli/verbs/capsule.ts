@@ -1,10 +1,9 @@
-import { InvalidArgumentError } from "@commander-js/extra-typings";
 import { exitCodes } from "../../../shared/error.ts";
 import type { CapsuleDiff } from "../../capsule/diff.ts";
 import { checksText, verdictStatus } from "../checks.ts";
 import { findingText } from "../findings.ts";
 import { count, formatBytes, formatSeconds, formatTable, printable } from "../format.ts";
-import { defaultSpecFile } from "../options.ts";
+import { defaultSpecFile, parseSize } from "../options.ts";
 import { projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";
 import { runVerb, verb } from "../verb.ts";
 
@@ -204,14 +203,4 @@ function diffText({ same, facts, files, packages }: CapsuleDiff): string {
       .map(({ path, from, to }) => [path, from?.sha256.slice(0, 16) ?? "", to?.sha256.slice(0, 16) ?? ""]),
   ];
   return printable(formatTable(["what", "old", "new"], rows));
-}
-
-/** `650MB`, `4.7GB`, `16MiB`, bytes without a unit. */
-function parseSize(text: string): number {
-  const units: Record<string, number> = { "": 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30 };
-  const [, number, unit] = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text) ?? [];
-  const factor = units[(unit ?? "?").toUpperCase()];
-  if (number === undefined || factor === undefined)
-    throw new InvalidArgumentError("Wanted: a size such as 650MB or 4.7GB.");
-  return Math.floor(Number(number) * factor);
 }

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from "@commander-js/extra-typings";
 import { exitCodes, KubedosError } from "../../../shared/error.ts";
 import { count, formatBytes } from "../format.ts";
-import { defaultSpecFile } from "../options.ts";
+import { defaultSpecFile, parseSize } from "../options.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos store gc|verify` */
@@ -58,14 +58,18 @@ function exportVerb() {
 function gcVerb() {
   return verb("gc", {
     summary: "remove what was not used for a while",
-    description: "Refuses to run beside a build. What is removed can be fetched or built again.",
+    description:
+      "Refuses to run beside a build. What is removed can be fetched or built again. A build that leaves the cache larger\n" +
+      "than KUBEDOS_CACHE_LIMIT (40GB; `off` for no limit) does the same with what was used longest ago.",
     examples: [
       ["store gc", "remove what was not used for 30 days"],
+      ["store gc --max-size 10GB", "and of the rest what was used longest ago, down to a size"],
       ["store gc --older-than 0 --keep cluster.lock", "remove everything but the packages of a lock"],
     ],
     exits: [1, 2, 130],
   })
     .option("--older-than <days>", "keep what was used within this many days", parseDays, 30)
+    .option("--max-size <size>", "leave at most this much on the disk, e.g. 10GB", parseSize)
     .option("--keep <lock...>", "keep the packages of these lock files")
     .option("--dry-run", "remove nothing, say what would be")
     .action(async (options, command) => {
@@ -90,7 +94,8 @@ function gcVerb() {
         }
         const dryRun = options.dryRun === true;
         const store = await openStore(cacheDirectory());
-        const result = await collectGarbage(store, { olderThanDays: options.olderThan, dryRun, keep }, context);
+        const limits = { olderThanDays: options.olderThan, maxBytes: options.maxSize };
+        const result = await collectGarbage(store, { ...limits, dryRun, keep }, context);
         const { removedObjects, removedBytes, removedActions, removedDirectories, keptObjects, keptBytes } = result;
         const removed = [
           count(removedObjects, "object"),
