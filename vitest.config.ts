@@ -1,7 +1,8 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-// Machines, networks, boots and servers: one file at a time, because memory and the host's kernel are shared.
+// Machines, networks, boots and servers. Each file has directories, networks and machines of its own; two at a time,
+// because an emulated machine keeps one core busy and memory is shared.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
 // Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
 const slow = "**/*.slow.test.ts";
@@ -31,7 +32,7 @@ export default defineConfig({
         test: {
           name: "machine",
           include: machine,
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 600_000,
           hookTimeout: 600_000,
         },

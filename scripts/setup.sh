@@ -36,6 +36,12 @@ as_root() {
 }
 may_install() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
 
+# 0. Tests run several clusters of containers at a time; they share one limit of the kernel's.
+inotify=/proc/sys/fs/inotify/max_user_instances
+if [ "${1:-}" = --tests ] && [ "$(cat $inotify)" -lt 1024 ]; then
+  as_root sysctl -q -w fs.inotify.max_user_instances=1024 || say "warning: fs.inotify.max_user_instances stays at $(cat $inotify)"
+fi
+
 # 1. What is missing
 missing=''
 for package in $wanted; do installed "$package" || missing="$missing $package"; done

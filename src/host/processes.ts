@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readdir, readFile, readlink, stat } from "node:fs/promises";
 import { markVariable, startTimeOf, type Daemon } from "./daemon.ts";
 
 /**
@@ -27,6 +27,20 @@ export async function findNaming(text: string): Promise<Daemon[]> {
     const commandLine = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
     return commandLine.split("\0").some((argument) => argument.includes(text));
   });
+}
+
+/** inotify instances that processes of this user hold open, inotify(7); those of containers count to the same user. */
+export async function inotifyInUse(): Promise<number> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const counts = await Promise.all(
+    pids.map(async (pid) => {
+      if ((await stat(`/proc/${pid}`).catch(() => undefined))?.uid !== process.getuid?.()) return 0;
+      const open = await readdir(`/proc/${pid}/fd`).catch((): string[] => []);
+      const links = await Promise.all(open.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => "")));
+      return links.filter((link) => link === "anon_inode:inotify").length;
+    }),
+  );
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 async function networkNamespace(pid: string): Promise<string | undefined> {

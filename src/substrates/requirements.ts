@@ -64,12 +64,17 @@ async function examineCommand(
 /** The kernel's WireGuard (loaded, built in, or a module that can be loaded), else wireguard-go. */
 async function examineWireguard(host: HostProbe): Promise<Requirement> {
   const found = { purpose: "access", what: "WireGuard", hint: "apt-get install wireguard-go" } as const;
-  const inKernel =
-    (await host.readable("/sys/module/wireguard")) ||
-    (await host.succeeds("modprobe", ["--dry-run", "--quiet", "wireguard"]));
-  if (inKernel) return { ...found, met: true, detail: "the kernel's" };
+  if (await hasKernelWireguard(host)) return { ...found, met: true, detail: "the kernel's" };
   const path = await host.findCommand("wireguard-go");
   return { ...found, met: path !== undefined, detail: path ?? "neither in the kernel nor as wireguard-go" };
+}
+
+/** Whether the host's kernel has WireGuard, or can load it. */
+export async function hasKernelWireguard(host: HostProbe): Promise<boolean> {
+  return (
+    (await host.readable("/sys/module/wireguard")) ||
+    (await host.succeeds("modprobe", ["--dry-run", "--quiet", "wireguard"]))
+  );
 }
 
 /** Guests' network ports, containers and wireguard-go are made with it. Most hosts let every user open it. */

@@ -32,6 +32,7 @@ import { bridge, inNetwork, prepareNetwork, runInNetwork } from "../network.ts";
 import { missingFor } from "../requirements.ts";
 import { changeLab, removeEmptyDirectories, removeRest } from "../teardown.ts";
 import type { Lab, NodeSeed, Substrate } from "../types.ts";
+import { requireInotify } from "./inotify.ts";
 
 const stopGraceMs = 15_000;
 const leaderTries = 200;
@@ -55,6 +56,8 @@ export const nspawnSubstrate: Substrate = {
 
   prepare(lab, context) {
     return changeLab(lab.paths, context, async () => {
+      const starting = (await machineStatus(lab)).filter((machine) => machine.state !== "running");
+      await requireInotify(hostProbe(), starting.length, lab.spec.planes.length);
       await makeRuntimeDirectory(lab.paths.runtime);
       await prepareNetwork(lab.paths, lab.spec.underlay.mtu, context);
     });
