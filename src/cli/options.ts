@@ -1,6 +1,7 @@
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { flavourOf } from "../spec/flavours.ts";
 import { type Spec, type TargetName, targetNames } from "../spec/types.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { parseBytes } from "../../shared/size.ts";
@@ -69,15 +70,30 @@ export interface SpecOverrides {
 export function withOverrides(spec: Spec, overrides: SpecOverrides): Spec {
   const { target, repoMode, repoProfile, darksiteSrc } = overrides;
   const { repository, mirror } = spec.platform;
+  const targets = target === undefined ? spec.targets : parseTargets(target);
+  for (const name of targets) assertKernel(name, spec);
   return {
     ...spec,
-    targets: target === undefined ? spec.targets : parseTargets(target),
+    targets,
     platform: {
       ...spec.platform,
       repository: { mode: repoMode ?? repository.mode, profile: repoProfile ?? repository.profile },
       mirror: darksiteSrc === undefined ? mirror : [pathToFileURL(resolve(darksiteSrc)).href, ...mirror],
     },
   };
+}
+
+/** The lock holds the kernels of the targets that are written in the spec. */
+function assertKernel(target: TargetName, spec: Spec): void {
+  const kernel = flavourOf(target, spec);
+  if (spec.platform.kernels.includes(kernel)) return;
+  throw new KubedosError(
+    "usage",
+    `--target ${target}: it boots the ${kernel} kernel, which is not in this spec's lock`,
+    {
+      hint: `write \`${target}\` into the spec's \`targets\` too, and run \`kubedos lock\``,
+    },
+  );
 }
 
 function parseTargets(text: string): TargetName[] {

@@ -14,7 +14,7 @@ import type { ActionRecord } from "../store/actions.ts";
 import { buildObjects } from "../lock/objects.ts";
 import { keepWithinLimit, removeLeftovers } from "../store/gc.ts";
 import type { Store } from "../store/store.ts";
-import { outputDocuments, storedDocuments } from "./documents.ts";
+import { allSigned, outputDocuments, storedDocuments } from "./documents.ts";
 import { buildGraph, type BuildGraph, type BuildInputs } from "./graph.ts";
 import { publishFiles } from "./publish.ts";
 
@@ -67,7 +67,14 @@ export async function build(
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
     if (inputs.signedLater === true) await makeUnsigned(graph, inputs, store, context);
-    const wanted = [...graph.goals, graph.root, graph.initrd, graph.uki, graph.sign, graph.esp];
+    const parts = [graph, ...graph.others].flatMap(({ root, initrd, uki, sign, esp }) => [
+      root,
+      initrd,
+      uki,
+      sign,
+      esp,
+    ]);
+    const wanted = [...graph.goals, ...parts];
     if (options.serial === true) for (const stage of stageOrder(wanted)) await runStages([stage], store, context);
     const done = await runStages(wanted, store, context);
     // 4. Artifacts and what is said about them, signed.
@@ -94,13 +101,15 @@ export async function build(
   }
 }
 
-/** Everything but what a signature goes into; then asks for the first one. */
+/** Everything but what a signature goes into; then asks for those of the boot images. */
 async function makeUnsigned(graph: BuildGraph, inputs: BuildInputs, store: Store, context: RunContext): Promise<void> {
-  const done = await runStages([graph.uki, graph.sbom, graph.firmware], store, context);
-  const { signature } = inputs.secureBoot;
-  if (!("sign" in signature)) return;
-  const image = await readFile(store.path(done.get(graph.uki)!.outputs["unsigned"]!.sha256));
-  await signature.sign(authenticodeMessage(image, inputs.lock.epoch));
+  const images = [graph, ...graph.others];
+  const done = await runStages([...images.flatMap(({ uki, sbom }) => [uki, sbom]), graph.firmware], store, context);
+  const asked = images.map(async ({ uki }) => {
+    const image = await readFile(store.path(done.get(uki)!.outputs["unsigned"]!.sha256));
+    return inputs.secureBoot.sign(authenticodeMessage(image, inputs.lock.epoch));
+  });
+  await allSigned(asked);
 }
 
 async function publish(

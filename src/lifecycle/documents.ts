@@ -3,12 +3,21 @@ import { basename } from "node:path";
 import { stageId, type Stage } from "../assemble/engine.ts";
 import { locateFoundry } from "../assemble/foundry.ts";
 import { publicKeyPem } from "../seal/dsse.ts";
-import { manifestFiles, manifestText, type Content, type Manifest, type ManifestFile } from "../seal/manifest.ts";
+import {
+  imageFiles,
+  manifestFiles,
+  manifestText,
+  type Content,
+  type Manifest,
+  type ManifestFile,
+} from "../seal/manifest.ts";
 import { provenanceLine } from "../seal/provenance.ts";
 import type { ActionRecord } from "../store/actions.ts";
 import type { Store } from "../store/store.ts";
 import { signifyPublicKey, signifyPublicKeyBase64, signifySignature } from "../vault/signify.ts";
+import { flavourOf } from "../spec/flavours.ts";
 import { graphStages, type BuildGraph, type BuildInputs } from "./graph.ts";
+import type { SealedImage } from "./images.ts";
 
 /** A text that is published beside the artifacts. */
 export interface OutputDocument {
@@ -54,14 +63,17 @@ export async function outputDocuments(
   ];
 }
 
-/** Documents that are objects of the store: bills of materials, and the boot image's signature. */
+/** Documents that are objects of the store: of each sealed image bills of materials, and the boot image's signature. */
 export function storedDocuments(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
-  const { outputs } = record(graph.sbom);
-  return [
-    { file: manifestFiles.cyclonedx, ...outputs["cyclonedx"]! },
-    { file: manifestFiles.spdx, ...outputs["spdx"]! },
-    { file: manifestFiles.bootSignature, ...record(graph.sign).outputs["signature"]! },
-  ];
+  return [graph, ...graph.others].flatMap((image) => {
+    const names = imageFiles(image === graph ? undefined : image.kernel);
+    const { outputs } = record(image.sbom);
+    return [
+      { file: names.cyclonedx, ...outputs["cyclonedx"]! },
+      { file: names.spdx, ...outputs["spdx"]! },
+      { file: names.bootSignature, ...record(image.sign).outputs["signature"]! },
+    ];
+  });
 }
 
 function buildFacts(
@@ -72,6 +84,27 @@ function buildFacts(
   store: Store,
 ): Omit<Manifest, "documents"> {
   const output = (stage: Stage, name: string): Content => record(stage).outputs[name]!;
+  const root = (image: SealedImage) => ({
+    rootHash: String(record(image.root).meta["roothash"]),
+    root: output(image.root, "root"),
+    verity: output(image.root, "verity"),
+  });
+  const boot = (image: SealedImage) => ({
+    unsigned: output(image.uki, "unsigned"),
+    signature: output(image.sign, "signature"),
+    signed: output(image.sign, "uki"),
+    esp: output(image.esp, "esp"),
+    kernel: output(image.initrd, "vmlinuz"),
+    initrd: output(image.initrd, "initrd"),
+    layer: graph.layer,
+    commandLine: output(image.uki, "cmdline"),
+  });
+  const images = graph.others.map((image) => ({
+    kernel: image.kernel,
+    targets: spec.targets.filter((name) => flavourOf(name, spec) === image.kernel),
+    platform: root(image),
+    boot: boot(image),
+  }));
   return {
     format: 1,
     cluster: spec.metadata.name,
@@ -85,21 +118,11 @@ function buildFacts(
     platform: {
       suite: spec.platform.suite,
       features: spec.platform.features,
-      rootHash: String(record(graph.root).meta["roothash"]),
-      root: output(graph.root, "root"),
-      verity: output(graph.root, "verity"),
+      ...root(graph),
     },
     ...(Buffer.from(seedKey).equals(signing.publicKey) ? {} : { seedKey: signifyPublicKeyBase64(seedKey) }),
-    boot: {
-      unsigned: output(graph.uki, "unsigned"),
-      signature: output(graph.sign, "signature"),
-      signed: output(graph.sign, "uki"),
-      esp: output(graph.esp, "esp"),
-      kernel: output(graph.initrd, "vmlinuz"),
-      initrd: output(graph.initrd, "initrd"),
-      layer: graph.layer,
-      commandLine: output(graph.uki, "cmdline"),
-    },
+    boot: boot(graph),
+    ...(images.length === 0 ? {} : { images }),
     inputs: {
       packages: lock.platform.length,
       foundryPackages: lock.foundry.length,
@@ -115,7 +138,9 @@ function describe({ name, text }: OutputDocument): ManifestFile {
 }
 
 /** Waits for all, so that all that is missing is known at once; then the first failure counts. */
-async function allSigned<A, B>(parts: [Promise<A>, Promise<B>]): Promise<[A, B]> {
+export async function allSigned<T extends readonly Promise<unknown>[]>(
+  parts: readonly [...T],
+): Promise<{ -readonly [Part in keyof T]: Awaited<T[Part]> }> {
   await Promise.allSettled(parts);
   return Promise.all(parts);
 }

@@ -6,6 +6,7 @@ import { fakeSpec } from "../../tests/fakes/spec.ts";
 import { stageId } from "../assemble/engine.ts";
 import { collectPlatform } from "../features/collect.ts";
 import type { Lock, LockedPackage } from "../lock/types.ts";
+import { flavoursOf } from "../spec/flavours.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { keySigner } from "../repository/signer.ts";
@@ -53,7 +54,7 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     ),
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
-    secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign: noKey } },
+    secureBoot: { pk: "pk", kek: "kek", db: "db", sign: noKey },
     signing: { publicKey: new Uint8Array(32), sign: noKey },
     seedKey: new Uint8Array(32),
     archive: fakeArchive({
@@ -160,12 +161,12 @@ describe("what a change makes again", () => {
     ]);
   });
   test("the Secure Boot certificate: signature and firmware", () => {
-    const secureBoot = { pk: "pk", kek: "kek", db: "other", signature: { sign: noKey } };
+    const secureBoot = { pk: "pk", kek: "kek", db: "other", sign: noKey };
     expect(moved({ secureBoot }).toSorted()).toEqual(["esp", "firmware", "qcow2", "raw", "sign"]);
   });
   test("who signs, with the same certificate: nothing", () => {
     const sign = () => Promise.resolve(Buffer.alloc(256));
-    expect(moved({ secureBoot: { pk: "pk", kek: "kek", db: "db", signature: { sign } } })).toEqual([]);
+    expect(moved({ secureBoot: { pk: "pk", kek: "kek", db: "db", sign } })).toEqual([]);
   });
 });
 
@@ -178,7 +179,66 @@ test.each<[string, LockedPackage[], string]>([
   ],
 ])("%s in the lock is an error", (_what, packages, found) => {
   const build = () => buildGraph(inputs({ lock: lock(...packages) }), store);
-  expect(build).toThrow(`exactly one kernel image, found: ${found}`);
+  expect(build).toThrow(`exactly one cloud kernel image, found: ${found}`);
+});
+
+describe("a target for real machines beside those for virtual ones", () => {
+  const kernels = [locked("linux-image-6.12.1-cloud-amd64"), locked("linux-image-6.12.2-amd64")];
+  function both() {
+    const spec: Spec = { ...fakeSpec({ kernels: ["cloud", "generic"] }), targets: ["raw", "metal"] };
+    return buildGraph(inputs({ spec, lock: lock(locked("bash"), ...kernels) }), store);
+  }
+
+  test("each image has its own kernel, and no other", () => {
+    const stages = new Map(graphStages(both()).map((stage) => [stage.name, stage]));
+    const options = (name: string) => JSON.stringify(stages.get(name)!.options);
+    for (const [suffix, own, other] of [
+      ["", kernels[0]!, kernels[1]!],
+      ["-generic", kernels[1]!, kernels[0]!],
+    ] as const) {
+      expect(stages.get(`initrd${suffix}`)!.inputs["kernel"]).toEqual({ sha256: own.sha256 });
+      for (const name of [`tree${suffix}`, `sbom${suffix}`]) {
+        expect(options(name)).toContain(own.sha256);
+        expect(options(name)).not.toContain(other.sha256);
+      }
+    }
+    const made = new Map(both().targets.map(({ name, stage }) => [name, stage.name]));
+    expect(made).toEqual(
+      new Map([
+        ["raw", "raw"],
+        ["metal", "raw-generic"],
+      ]),
+    );
+  });
+
+  test("the lock is asked for both; for one where the platform is generic anyway", () => {
+    const packages = (kernel: "cloud" | "generic") =>
+      collectPlatform(
+        fakeSpec({ kernel, kernels: flavoursOf({ platform: { kernel }, targets: ["raw", "metal"] }) }),
+        Object.assign(() => "", { list: () => [] }),
+      ).packages.filter((name) => name.startsWith("linux-image"));
+    expect(packages("cloud")).toEqual(["linux-image-amd64", "linux-image-cloud-amd64"]);
+    expect(packages("generic")).toEqual(["linux-image-amd64"]);
+  });
+
+  test("the other image is the same with and without it", () => {
+    const alone = buildGraph(inputs({ lock: lock(locked("bash"), kernels[0]!) }), store);
+    expect(stageId(both().raw)).toBe(stageId(alone.raw));
+    expect(stageId(both().sbom)).toBe(stageId(alone.sbom));
+  });
+
+  test("targets without it are made from that lock as well", () => {
+    const spec: Spec = { ...fakeSpec({ kernels: ["cloud", "generic"] }), targets: ["qcow2"] };
+    const graph = buildGraph(inputs({ spec, lock: lock(locked("bash"), ...kernels) }), store);
+    expect(graphStages(graph).map(({ name }) => name)).not.toContain("tree-generic");
+    expect(stageId(graph.raw)).toBe(stageId(both().raw));
+  });
+
+  test("a lock that lacks one of the two is an error", () => {
+    const spec: Spec = { ...fakeSpec({ kernels: ["cloud", "generic"] }), targets: ["raw", "metal"] };
+    const build = () => buildGraph(inputs({ spec, lock: lock(kernels[0]!) }), store);
+    expect(build).toThrow("exactly one cloud and one generic kernel image, found: linux-image-6.12.1-cloud-amd64");
+  });
 });
 
 test("a kernel's meta package beside it is not a second kernel", () => {

@@ -1,30 +1,24 @@
 import { createHash } from "node:crypto";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { automationPaths } from "../../shared/convergence.ts";
-import { KubedosError } from "../../shared/error.ts";
 import { ansibleFiles } from "../../shared/render/inventory.ts";
 import { stageOrder, type Stage, type StageInput } from "../assemble/engine.ts";
 import { locateFoundry } from "../assemble/foundry.ts";
 import { pythonStage } from "../assemble/stages/python.ts";
-import { rootStage } from "../assemble/stages/root.ts";
 import { playbooksStage } from "../assemble/stages/playbooks.ts";
-import { treeStage } from "../assemble/stages/tree.ts";
 import type { Tools } from "../assemble/tools.ts";
 import type { Platform } from "../features/collect.ts";
 import type { Lock } from "../lock/types.ts";
 import { writeCpio } from "../seal/cpio.ts";
 import type { FoundrySigner, Sign } from "../seal/signer.ts";
-import { espStage } from "../seal/stages/esp.ts";
 import { firmwareStage } from "../seal/stages/firmware.ts";
-import { initrdStage } from "../seal/stages/initrd.ts";
-import { sbomStage } from "../seal/stages/sbom.ts";
-import { attachStage, signStage } from "../seal/stages/sign.ts";
-import { ukiStage } from "../seal/stages/uki.ts";
 import type { ArchiveSigner } from "../repository/signer.ts";
 import { darksiteStage, packagesStage, repositoryIdentity } from "../repository/stages.ts";
-import type { Spec, TargetName } from "../spec/types.ts";
+import { flavourOf, flavoursOf } from "../spec/flavours.ts";
+import type { KernelFlavour, Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
-import { rawStage, targets } from "../targets/registry.ts";
+import { targets } from "../targets/registry.ts";
+import { sealedImage, type SealedImage } from "./images.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -35,11 +29,8 @@ export interface BuildInputs {
   layer: { path: string; mode: number; content: string | Uint8Array }[];
   /** Text of node/initrd/init. */
   init: string;
-  /**
-   * Secure Boot certificates (PEM), and how the boot image gets its signature: from the key of `db`, or a detached one
-   * (PKCS #7, DER) that is there already.
-   */
-  secureBoot: { pk: string; kek: string; db: string; signature: { sign: Sign } | { detached: Uint8Array } };
+  /** Secure Boot certificates (PEM), and how boot images get their signatures from the key of `db`. */
+  secureBoot: { pk: string; kek: string; db: string; sign: Sign };
   /** Signs what is said about the artifacts; in no stage, and so in no artifact. */
   signing: FoundrySigner;
   /** ed25519 key that signs seeds (32 bytes): the one in the cluster layer. */
@@ -50,16 +41,11 @@ export interface BuildInputs {
   archive: ArchiveSigner;
 }
 
-/** The build of one spec as stages. */
-export interface BuildGraph {
-  root: Stage;
-  initrd: Stage;
-  uki: Stage;
-  sign: Stage;
-  esp: Stage;
+/** The build of one spec as stages: the sealed image with the platform's own kernel, and what is made from it. */
+export interface BuildGraph extends SealedImage {
+  /** Sealed images with another kernel, which some targets need. */
+  others: SealedImage[];
   firmware: Stage;
-  sbom: Stage;
-  raw: Stage;
   /** The repository that hubs serve; absent in the mode `connected`. */
   darksite?: Stage;
   targets: { name: TargetName; stage: Stage; extension: string }[];
@@ -83,26 +69,35 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   };
 
   // 1. Platform: packages, features' files, units.
-  const tree = treeStage(tools, lock.platform, store);
   const overlay = blob(overlayArchive(platform, lock.epoch));
   const units = blob(
     [...platform.enable.map((unit) => `enable ${unit}\n`), ...platform.mask.map((unit) => `mask ${unit}\n`)].join(""),
   );
   const python = lock.wheels === undefined ? undefined : pythonStage(tools, lock, store);
-  const sbom = sbomStage(tree, python, lock, spec.platform.suite, platform.files);
   const files = (lock.blobs ?? []).filter(({ path }) => path !== undefined);
-  const root = rootStage(tools, tree, overlay, units, { python, blobs: files, store });
-  // 2. Boot image: kernel, initrd, cluster layer, signature.
-  const initrd = initrdStage(tools, kernelPackage(lock), spec.platform.kernel, blob(inputs.init));
   const layer = blob(layerArchive(inputs.layer, lock.epoch));
   const layerContent = { sha256: layer.sha256, sizeBytes: blobs.get(layer.sha256)!.length };
-  const uki = ukiStage(tools, root, initrd, layer);
-  const { db, signature } = inputs.secureBoot;
-  const sign =
-    "sign" in signature
-      ? signStage(uki, blob(db), lock.epoch, signature.sign)
-      : attachStage(uki, blob(signature.detached));
-  const esp = espStage(tools, uki, sign);
+  // 2. One sealed image a kernel: root, and boot image with kernel, initrd, cluster layer and signature.
+  const image = (flavour: KernelFlavour) =>
+    sealedImage(
+      {
+        tools,
+        lock,
+        store,
+        suite: spec.platform.suite,
+        kernels: spec.platform.kernels,
+        overlay,
+        units,
+        files: platform.files,
+        extras: { python, blobs: files, store },
+        init: blob(inputs.init),
+        layer,
+        certificate: blob(inputs.secureBoot.db),
+        sign: inputs.secureBoot.sign,
+      },
+      flavour,
+    );
+  const [own, ...others] = flavoursOf(spec).map(image) as [SealedImage, ...SealedImage[]];
   const firmware = firmwareStage(
     tools,
     {
@@ -113,39 +108,25 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     spec.trust.secureBoot,
   );
   const playbooks = hasPlaybooks(inputs)
-    ? playbooksStage(tools, tree, {
+    ? playbooksStage(tools, own.tree, {
         content: blob(layerArchive(inputs.layer.filter(isPlaybook), lock.epoch)),
         platform: blob(rolesArchive(platform, lock.epoch)),
         inventory: blob(ansibleFiles(JSON.parse(textOf(inputs.layer, "cluster.json")) as ClusterLayer)[0]!.content),
       })
     : undefined;
   // 3. Targets.
-  const raw = rawStage(root, esp);
-  const wanted = spec.targets.map((name) => ({
-    name,
-    stage: targets[name].stage({ root, esp, tools, raw, firmware }),
-    extension: targets[name].extension,
-  }));
+  const wanted = spec.targets.map((name) => {
+    const { root, esp, raw } = [own, ...others].find(({ kernel }) => kernel === flavourOf(name, spec))!;
+    const stage = targets[name].stage({ root, esp, tools, raw, firmware });
+    return { name, stage, extension: targets[name].extension };
+  });
   // 4. The packages themselves, for a cluster that has no other source.
   const darksite = darksiteOf(inputs, tools, store);
   const extra = darksite === undefined ? [] : [darksite];
-  const goals = [...new Set([raw, ...wanted.map(({ stage }) => stage), firmware, sbom, ...extra])];
+  const boms = [own, ...others].map(({ sbom }) => sbom);
+  const goals = [...new Set([own.raw, ...wanted.map(({ stage }) => stage), firmware, ...boms, ...extra])];
   if (playbooks !== undefined) goals.push(playbooks);
-  return {
-    root,
-    initrd,
-    uki,
-    sign,
-    esp,
-    firmware,
-    sbom,
-    raw,
-    darksite,
-    targets: wanted,
-    blobs,
-    goals,
-    layer: layerContent,
-  };
+  return { ...own, others, firmware, darksite, targets: wanted, blobs, goals, layer: layerContent };
 }
 
 function darksiteOf({ spec, lock, archive }: BuildInputs, tools: Tools, store: Store): Stage | undefined {
@@ -199,13 +180,4 @@ function rolesArchive(platform: Platform, epoch: number): Uint8Array {
     content: Buffer.from(content),
   }));
   return writeCpio(entries, epoch, { directories: true });
-}
-
-function kernelPackage(lock: Lock): { sha256: string } {
-  const kernels = lock.platform.filter((item) => /^linux-image-\d/.test(item.name));
-  if (kernels.length === 1) return { sha256: kernels[0]!.sha256 };
-  const found = kernels.map((item) => item.name).join(", ") || "none";
-  throw new KubedosError("spec", `the lock must hold exactly one kernel image, found: ${found}`, {
-    hint: "run `kubedos lock --update`, or remove the second kernel from platform.packages",
-  });
 }

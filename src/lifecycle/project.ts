@@ -78,7 +78,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
       pk: vault.secureBoot.pk.certificate,
       kek: vault.secureBoot.kek.certificate,
       db: signers.boot.certificate,
-      signature: signers.boot,
+      sign: signers.boot.sign,
     },
     signing: signers.foundry,
     seedKey: vault.signing.publicKey,

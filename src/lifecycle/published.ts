@@ -1,4 +1,4 @@
-import { verify } from "node:crypto";
+import { createPublicKey, verify, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
@@ -9,7 +9,7 @@ import { readLock } from "../lock/file.ts";
 import { signerOfPublished, type ArchiveSigner } from "../repository/signer.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { ed25519PublicKey } from "../seal/dsse.ts";
-import { manifestFiles, type Manifest } from "../seal/manifest.ts";
+import { imageOf, manifestFiles, sealedImages, type Manifest } from "../seal/manifest.ts";
 import { readCpio } from "../seal/read-cpio.ts";
 import type { Sign } from "../seal/signer.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
@@ -52,7 +52,10 @@ export async function publishedInputs(
   const { certificates } = manifestFiles;
   const publicKey = await readTrustedKey(join(directory, manifestFiles.publicKey));
   const layer = await readLayer(directory, manifest, scratch, signal);
-  const boot = (await read(manifestFiles.bootSignature)).subarray(-rsaBytes);
+  const db = await text(certificates.db);
+  const signatures = sealedImages(manifest).map(async ({ files }) =>
+    (await read(files.bootSignature)).subarray(-rsaBytes),
+  );
   return {
     spec,
     lock,
@@ -62,8 +65,8 @@ export async function publishedInputs(
     secureBoot: {
       pk: await text(certificates.pk),
       kek: await text(certificates.kek),
-      db: await text(certificates.db),
-      signature: { sign: () => Promise.resolve(boot) },
+      db,
+      sign: knownSigner(await Promise.all(signatures), createPublicKey(db), "sha256"),
     },
     signing: { publicKey, sign: await publishedSigner(publicKey, read) },
     archive:
@@ -93,9 +96,13 @@ async function publishedSigner(publicKey: Buffer, read: (name: string) => Promis
   const known = [rawSignature((await read(manifestFiles.signature)).toString())];
   const envelope = JSON.parse((await read(manifestFiles.provenance)).toString()) as { signatures: { sig: string }[] };
   known.push(...envelope.signatures.map(({ sig }) => Buffer.from(sig, "base64")));
-  const key = ed25519PublicKey(publicKey);
   // What has no signature yet gets one that is none: the comparison shows that it differs.
-  return (message) => Promise.resolve(known.find((one) => verify(null, message, key, one)) ?? Buffer.alloc(64));
+  return knownSigner([...known, Buffer.alloc(64)], ed25519PublicKey(publicKey), null);
+}
+
+/** Gives the signature that fits a message, and where none does the last one: whoever checks it says so. */
+function knownSigner(known: readonly Buffer[], key: KeyObject, hash: "sha256" | null): Sign {
+  return (message) => Promise.resolve(known.find((one) => verify(hash, message, key, one)) ?? known.at(-1)!);
 }
 
 /** Files of the cluster layer, out of the first artifact that can be read. */
@@ -112,7 +119,7 @@ async function readLayer(
       const image = await openArtifact(target, join(directory, file), scratch, manifest, signal);
       if (image === undefined) continue;
       try {
-        const { layer } = await readBootImage(image, manifest);
+        const { layer } = await readBootImage(image, imageOf(manifest, target).manifest);
         return readCpio(layer)
           .filter(({ path }) => path.startsWith(layerPrefix))
           .map(({ path, header, content }) => {

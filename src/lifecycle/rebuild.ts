@@ -12,7 +12,7 @@ import { readBootImage } from "../seal/boot-image.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
 import { compareUkis, within } from "../seal/compare-disk.ts";
 import { compareErofs } from "../seal/erofs.ts";
-import type { Manifest } from "../seal/manifest.ts";
+import { imageOf, type Manifest } from "../seal/manifest.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
 import { openRaw, type Finding } from "../seal/verify-image.ts";
 import { verifyGpt } from "../seal/verify-gpt.ts";
@@ -115,18 +115,20 @@ async function compareParts(
   context: RunContext,
 ): Promise<Finding[]> {
   const graph = buildGraph(inputs, store);
-  const done = await runStages([graph.root, graph.uki], store, context).catch(() => undefined);
-  if (done === undefined) return [];
   const artifact = manifest.artifacts.find(({ target }) => target === "raw") ?? manifest.artifacts[0]!;
+  const published = imageOf(manifest, artifact.target);
+  const sealed = graph.others.find(({ kernel }) => kernel === published.kernel) ?? graph;
+  const done = await runStages([sealed.root, sealed.uki], store, context).catch(() => undefined);
+  if (done === undefined) return [];
   const image = await openArtifact(artifact.target, join(directory, artifact.file), scratch, manifest, context.signal);
   if (image === undefined) return [];
-  const root = await openRaw(store.path(done.get(graph.root)!.outputs["root"]!.sha256));
-  const unsigned = await openRaw(store.path(done.get(graph.uki)!.outputs["unsigned"]!.sha256));
+  const root = await openRaw(store.path(done.get(sealed.root)!.outputs["root"]!.sha256));
+  const unsigned = await openRaw(store.path(done.get(sealed.uki)!.outputs["unsigned"]!.sha256));
   try {
     const [, partition] = (await verifyGpt(image)).partitions;
     const files = partition === undefined ? [] : await compareErofs(root, within(image, partition));
     const inRoot = files.map(({ path, what }) => ({ structure: `root, ${path}`, message: what }));
-    const { uki } = await readBootImage(image, manifest);
+    const { uki } = await readBootImage(image, published.manifest);
     return [...inRoot, ...(await compareUkis(await unsigned.read(0, unsigned.sizeBytes), uki, unpackInitrd))];
   } finally {
     for (const one of [image, root, unsigned]) await one.close();

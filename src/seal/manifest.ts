@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { KubedosError } from "../../shared/error.ts";
+import { kernelFlavours, type KernelFlavour } from "../spec/types.ts";
 
 /** Names of the files beside the artifacts. */
 export const manifestFiles = {
@@ -24,6 +25,22 @@ const content = z.object({ sha256, sizeBytes: z.int().min(0) });
 /** A name, never a path: the manifest is read before anything vouches for it. */
 const file = content.extend({ file: z.string().regex(/^[A-Za-z0-9][\w.+-]{0,199}$/) });
 
+/** A root: dm-verity root hash, data and hash tree. */
+const sealedRoot = { rootHash: sha256, root: content, verity: content };
+const bootImage = z.object({
+  /** The boot image before signing, the detached signature, and the image with it attached. */
+  unsigned: content,
+  signature: content,
+  signed: content,
+  /** The whole EFI system partition. */
+  esp: content,
+  /** Contents of the boot image: kernel, first part of the initrd, cluster layer (its last part), command line. */
+  kernel: content,
+  initrd: content,
+  layer: content,
+  commandLine: content,
+});
+
 const manifestSchema = z.object({
   format: z.literal(1),
   cluster: z.string(),
@@ -35,26 +52,22 @@ const manifestSchema = z.object({
   platform: z.object({
     suite: z.string(),
     features: z.array(z.string()),
-    /** dm-verity root hash. */
-    rootHash: sha256,
-    root: content,
-    verity: content,
+    ...sealedRoot,
   }),
   /** Signify key (base64) that signs the nodes' seeds, where it is not the one that signed the manifest. */
   seedKey: z.string().optional(),
-  boot: z.object({
-    /** The boot image before signing, the detached signature, and the image with it attached. */
-    unsigned: content,
-    signature: content,
-    signed: content,
-    /** The whole EFI system partition. */
-    esp: content,
-    /** Contents of the boot image: kernel, first part of the initrd, cluster layer (its last part), command line. */
-    kernel: content,
-    initrd: content,
-    layer: content,
-    commandLine: content,
-  }),
+  boot: bootImage,
+  /** Sealed images with another kernel than that of `platform` and `boot`, and the targets that hold them. */
+  images: z
+    .array(
+      z.object({
+        kernel: z.enum(kernelFlavours),
+        targets: z.array(z.string()),
+        platform: z.object(sealedRoot),
+        boot: bootImage,
+      }),
+    )
+    .optional(),
   inputs: z.object({
     packages: z.int(),
     foundryPackages: z.int(),
@@ -69,6 +82,41 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Content = z.infer<typeof content>;
 export type ManifestFile = z.infer<typeof file>;
+
+/** Names of the files that belong to one sealed image; `kernel`: of one with another than the platform's own. */
+export function imageFiles(kernel?: string): Record<"bootSignature" | "cyclonedx" | "spdx", string> {
+  const { bootSignature, cyclonedx, spdx } = manifestFiles;
+  if (kernel === undefined) return { bootSignature, cyclonedx, spdx };
+  const named = (file: string) => file.replace(".", `-${kernel}.`);
+  return { bootSignature: named(bootSignature), cyclonedx: named(cyclonedx), spdx: named(spdx) };
+}
+
+/** One of a build's sealed images: the manifest as if there were no other, its files, the targets that hold it. */
+export interface ImageView {
+  /** Absent: the platform's own. */
+  kernel?: KernelFlavour;
+  manifest: Manifest;
+  files: ReturnType<typeof imageFiles>;
+  holds(target: string): boolean;
+}
+
+/** A build's sealed images, the platform's own first. */
+export function sealedImages(manifest: Manifest): [ImageView, ...ImageView[]] {
+  const { images = [], ...rest } = manifest;
+  const others = images.map(({ kernel, targets, platform, boot }) => ({
+    kernel,
+    manifest: { ...rest, platform: { ...rest.platform, ...platform }, boot },
+    files: imageFiles(kernel),
+    holds: (target: string) => targets.includes(target),
+  }));
+  const holds = (target: string) => !others.some((image) => image.holds(target));
+  return [{ manifest, files: imageFiles(), holds }, ...others];
+}
+
+/** The manifest as it speaks of the sealed image in a target. */
+export function imageOf(manifest: Manifest, target: string): ImageView {
+  return sealedImages(manifest).find((image) => image.holds(target))!;
+}
 
 /** The manifest as it is signed and published. */
 export function manifestText(manifest: Manifest): string {

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { openErofs, type Erofs } from "./erofs-content.ts";
-import { manifestFiles, parseManifest, type Manifest } from "./manifest.ts";
+import { imageOf, manifestFiles, parseManifest, type Manifest } from "./manifest.ts";
 import { openArtifact } from "./verify-artifact.ts";
 import { readFatFile } from "./verify-fat.ts";
 import { verifyGpt } from "./verify-gpt.ts";
@@ -48,15 +48,18 @@ async function open(path: string, scratch: string, signal: AbortSignal): Promise
       cause,
     });
   });
-  const manifest = parseManifest(text, manifestPath);
-  const sbom = await readFile(join(directory, manifestFiles.cyclonedx), "utf8").catch(() => undefined);
-  const wanted = manifest.artifacts.filter(
+  const published = parseManifest(text, manifestPath);
+  const wanted = published.artifacts.filter(
     ({ file }) => only === undefined || only === manifestFiles.manifest || only === file,
   );
   // In place, where that is possible, before what has to be unpacked.
-  const quick = ["raw", "qcow2", "vhd"];
+  const quick = ["raw", "metal", "qcow2", "vhd"];
   const order = wanted.toSorted((a, b) => Number(quick.includes(b.target)) - Number(quick.includes(a.target)));
+  // One sealed image, where there are several: that of the artifact that was named, else the platform's own.
+  const { manifest, files, holds } = imageOf(published, only === undefined ? "" : (wanted[0]?.target ?? ""));
+  const sbom = await readFile(join(directory, files.cyclonedx), "utf8").catch(() => undefined);
   for (const { target, file } of order) {
+    if (!holds(target)) continue;
     const image = await stat(join(directory, file))
       .then(() => openArtifact(target, join(directory, file), scratch, manifest, signal))
       .catch((error: unknown) => {

@@ -21,6 +21,7 @@ export async function openArtifact(
 ): Promise<DiskImage | undefined> {
   switch (target) {
     case "raw":
+    case "metal":
       return openRaw(file);
     case "qcow2":
       return openQcow2(file);

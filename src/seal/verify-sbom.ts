@@ -4,7 +4,6 @@ import { join } from "node:path";
 import * as z from "zod";
 import { installedPackages } from "./dpkg.ts";
 import type { Erofs } from "./erofs-content.ts";
-import { manifestFiles } from "./manifest.ts";
 import { metadataPath, readMetadata, type Distribution } from "./python-metadata.ts";
 import type { Finding } from "./verify-image.ts";
 
@@ -41,7 +40,11 @@ interface Listed {
  * Compares both bills of materials with what is inside of the root: the packages that dpkg lists and the Python
  * distributions of virtual environments, no more and no less, and the bytes of every file that is listed. Findings by file name.
  */
-export async function checkSboms(directory: string, root: Erofs): Promise<Record<string, Finding[]>> {
+export async function checkSboms(
+  directory: string,
+  { cyclonedx, spdx }: { cyclonedx: string; spdx: string },
+  root: Erofs,
+): Promise<Record<string, Finding[]>> {
   const debs = [...installedPackages(readText(root, "/var/lib/dpkg/status"))];
   const installed = new Set([
     ...debs.map(([name, { version }]) => `${name} ${version}`),
@@ -56,7 +59,6 @@ export async function checkSboms(directory: string, root: Erofs): Promise<Record
     }
     return compare(listed, installed, root);
   };
-  const { cyclonedx, spdx } = manifestFiles;
   return { [cyclonedx]: await check(cyclonedx, readCycloneDx), [spdx]: await check(spdx, readSpdx) };
 }
 

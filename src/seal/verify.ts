@@ -5,7 +5,14 @@ import { KubedosError } from "../../shared/error.ts";
 import { hashFile } from "../store/store.ts";
 import { keyFingerprint } from "./dsse.ts";
 import { openErofs } from "./erofs-content.ts";
-import { manifestFiles, parseManifest, type Manifest, type ManifestFile } from "./manifest.ts";
+import {
+  manifestFiles,
+  parseManifest,
+  sealedImages,
+  type ImageView,
+  type Manifest,
+  type ManifestFile,
+} from "./manifest.ts";
 import { certificateFingerprint } from "./signer.ts";
 import { amiFindings } from "./verify-ami.ts";
 import { openArtifact } from "./verify-artifact.ts";
@@ -119,7 +126,10 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyResult
   // 4. Disks.
   const scratch = await mkdtemp(join(tmpdir(), "kubedos-verify-"));
   try {
-    await checkDisks(directory, artifacts, manifest, publicKey, scratch, options, notes);
+    for (const image of sealedImages(manifest)) {
+      const disks = artifacts.filter(({ target }) => target !== "darksite" && image.holds(target));
+      await checkDisks(directory, disks, image, publicKey, scratch, options, notes);
+    }
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
@@ -211,8 +221,8 @@ async function checkStrays(directory: string, manifest: Manifest, notes: Notes):
 
 async function checkDisks(
   directory: string,
-  artifacts: Manifest["artifacts"],
-  manifest: Manifest,
+  disks: Manifest["artifacts"],
+  { manifest, files }: ImageView,
   publicKey: Buffer,
   scratch: string,
   options: VerifyOptions,
@@ -221,7 +231,6 @@ async function checkDisks(
   const { signal } = options;
   // The raw image first where there is one; every other disk must hold the same bytes as the first.
   const rank = (target: string) => (target === "raw" ? 0 : target === "ami" ? 2 : 1);
-  const disks = artifacts.filter(({ target }) => target !== "darksite");
   if (disks.length === 0) return;
   const order = disks.toSorted((a, b) => rank(a.target) - rank(b.target));
   let first: { file: string; image: DiskImage } | undefined;
@@ -246,7 +255,7 @@ async function checkDisks(
         if (first === undefined) {
           const { checks, uki: found, root } = await verifyDisk(image, manifest, publicKey, signal);
           for (const { name, detail, findings } of checks) notes.add(name, file, detail, findings);
-          await checkContents(directory, root, notes);
+          await checkContents(directory, files, root, notes);
           first = { file, image };
           uki = found;
           continue;
@@ -269,14 +278,18 @@ async function checkDisks(
 }
 
 /** The bills of materials against what is in the root. */
-async function checkContents(directory: string, root: Buffer | undefined, notes: Notes): Promise<void> {
-  const { cyclonedx, spdx } = manifestFiles;
+async function checkContents(
+  directory: string,
+  { cyclonedx, spdx }: ImageView["files"],
+  root: Buffer | undefined,
+  notes: Notes,
+): Promise<void> {
   const detail = "the packages that dpkg lists in the root, and the bytes of its files";
   if (root === undefined) {
     for (const name of [cyclonedx, spdx]) notes.skip("contents", name, "not-checked", "the root is not whole");
     return;
   }
-  for (const [name, findings] of Object.entries(await checkSboms(directory, openErofs(root)))) {
+  for (const [name, findings] of Object.entries(await checkSboms(directory, { cyclonedx, spdx }, openErofs(root)))) {
     notes.add("contents", name, detail, findings);
   }
 }

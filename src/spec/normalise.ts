@@ -1,6 +1,7 @@
 import { features } from "../features/registry.ts";
 import type { Feature } from "../features/types.ts";
 import type { Path } from "./finding.ts";
+import { flavoursOf } from "./flavours.ts";
 import { blobName, normaliseReference } from "./image-reference.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
 import { specLimits, type WrittenSpec } from "./schema.ts";
@@ -49,6 +50,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
       metadata: written.metadata,
       platform: {
         ...platform,
+        kernels: flavoursOf(written),
         features: chosen,
         ...(edge !== undefined && {
           edge: {

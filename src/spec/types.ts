@@ -3,7 +3,7 @@
  * `cluster.yaml` (see schema.ts for what a person may leave out), expanded by load.ts (pools become nodes).
  */
 
-export const targetNames = ["raw", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami"] as const;
+export const targetNames = ["raw", "metal", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami"] as const;
 export type TargetName = (typeof targetNames)[number];
 
 export const kernelFlavours = ["cloud", "generic"] as const;
@@ -67,6 +67,8 @@ export interface Spec {
     /** Mirrors tried in order (base URLs of Debian archives); empty: the host's own apt configuration. */
     mirror: string[];
     kernel: KernelFlavour;
+    /** Every kernel that the spec's targets need, and so its lock holds; `kernel` first. */
+    kernels: KernelFlavour[];
     /** What /var is: LUKS2 unlocked by the machine's TPM, an unencrypted partition, or memory. */
     state: "encrypted" | "plain" | "volatile";
     /** Sorted; a spec that lists a feature without those it needs is refused (see feature-needs.ts). */

@@ -8,9 +8,9 @@ import { writeRawImage } from "./raw.ts";
 import type { SealedParts, Target } from "./types.ts";
 
 /** The raw image: what every other target is made from. */
-export function rawStage(root: Stage, esp: Stage): Stage {
+export function rawStage(root: Stage, esp: Stage, suffix = ""): Stage {
   return {
-    name: "raw",
+    name: `raw${suffix}`,
     version: "2",
     options: {},
     inputs: {
@@ -21,7 +21,7 @@ export function rawStage(root: Stage, esp: Stage): Stage {
     outputs: ["image"],
     async run(work) {
       const parts = { esp: work.inputs["esp"]!, root: work.inputs["root"]!, verity: work.inputs["verity"]! };
-      return writeRawImage(join(work.out, "image"), parts, String(work.meta["root"]!["roothash"]), work.signal);
+      return writeRawImage(join(work.out, "image"), parts, String(work.meta[root.name]!["roothash"]), work.signal);
     },
   };
 }
@@ -59,6 +59,13 @@ export const targets = {
     summary: "disk image, byte for byte: dd, Proxmox import, any hypervisor",
     needs: firmwareKeys,
     extension: "raw",
+    stage: ({ raw }) => raw,
+  },
+  metal: {
+    name: "metal",
+    summary: "the raw image with the generic kernel, for real machines: dd, `kubedos write`",
+    needs: firmwareKeys,
+    extension: "metal.raw",
     stage: ({ raw }) => raw,
   },
   qcow2: {

@@ -5,6 +5,7 @@ import { startTimeOf, endDaemon, type Daemon } from "../../src/host/daemon.ts";
 import type { RunContext } from "../../src/host/context.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
+import type { TargetName } from "../../src/spec/types.ts";
 import { kubedos } from "../cli/kubedos.ts";
 
 /** A directory of its own for one test file: spec, vault, lock, machines, sockets, identity. */
@@ -35,13 +36,13 @@ export async function makeScratch(): Promise<Scratch> {
   };
 }
 
-/** Two nodes, the raw image only. */
-export function labSpec(name: string): string {
+/** Two nodes; the raw image only, unless targets are given. */
+export function labSpec(name: string, targets: readonly TargetName[] = ["raw"]): string {
   return [
     "apiVersion: kubedos/v1",
     `metadata: { name: ${name} }`,
     "underlay: { cidr: 10.100.0.0/24 }",
-    "targets: [raw]",
+    `targets: [${targets.join(", ")}]`,
     "nodes:",
     "  - { name: hub, roles: [hub] }",
     "  - { name: worker-1, roles: [worker] }",
@@ -57,12 +58,17 @@ export interface BuiltLab {
 }
 
 /** A foundry of its own (fresh vault), and what it manufactures from `labSpec`. */
-export async function buildLab(scratch: Scratch, foundry: string, lockOf?: BuiltLab): Promise<BuiltLab> {
+export async function buildLab(
+  scratch: Scratch,
+  foundry: string,
+  lockOf?: BuiltLab,
+  targets?: readonly TargetName[],
+): Promise<BuiltLab> {
   await kubedos(["--version"]); // bundles the agent where that is due
   const directory = join(scratch.directory, foundry);
   await mkdir(directory);
   const specFile = join(directory, "lab.yaml");
-  await writeFile(specFile, labSpec("lab"));
+  await writeFile(specFile, labSpec("lab", targets));
   if (lockOf !== undefined) await writeFile(join(directory, "lab.lock"), await readFile(lockOf.project.paths.lock));
   const project = await openProject(specFile, { vault: {}, create: true }, scratch.context);
   const built = await build(project.build, project.paths, project.store, scratch.context);

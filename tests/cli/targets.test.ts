@@ -25,3 +25,10 @@ test("targets --json: the same for programs", async () => {
   }
   expect(new Set(list.map(({ extension }) => extension)).size).toBe(list.length);
 });
+
+test("build --target: a format whose kernel the lock does not hold is refused with what to write", async () => {
+  const { status, stderr } = await kubedos(["build", "examples/lab.yaml", "--target", "raw,metal"]);
+  expect(status).toBe(2);
+  expect(stderr).toContain("--target metal: it boots the generic kernel, which is not in this spec's lock");
+  expect(stderr).toContain("write `metal` into the spec's `targets` too, and run `kubedos lock`");
+});

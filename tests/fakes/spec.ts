@@ -10,6 +10,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
       repository: { mode: "connected", profile: "base+updates" },
       mirror: [],
       kernel: "cloud",
+      kernels: [platform.kernel ?? "cloud"],
       state: "encrypted",
       features: ["base", "kernel", "planes", "ssh", "firewall", "time", "agent", "node-metrics", "repository"],
       packages: [],

@@ -26,12 +26,13 @@ export function rootStage(
   overlay: { sha256: string },
   units: { sha256: string },
   extras: RootExtras = {},
+  suffix = "",
 ): Stage {
   const { python, blobs = [], store } = extras;
   const seed = createHash("sha256").update(`${overlay.sha256} ${units.sha256} ${tools.epoch}`).digest("hex");
   const salt = createHash("sha256").update(`salt ${seed}`).digest("hex");
   return {
-    name: "root",
+    name: `root${suffix}`,
     version: scriptVersion(tools, "root.sh"),
     options: { epoch: tools.epoch, salt, ...(blobs.length > 0 ? { blobs } : {}) },
     inputs: {

@@ -7,10 +7,10 @@ import { checkDependencies } from "../dependencies.ts";
 import { runScript, scriptVersion, type Tools } from "../tools.ts";
 
 /** The platform's packages, unpacked and configured: a tar of the root file system. Changes with the lock only. */
-export function treeStage(tools: Tools, packages: readonly LockedPackage[], store: Store): Stage {
+export function treeStage(tools: Tools, packages: readonly LockedPackage[], store: Store, suffix = ""): Stage {
   const objects = join(store.directory, "store/sha256");
   return {
-    name: "tree",
+    name: `tree${suffix}`,
     version: scriptVersion(tools, "tree.sh", "unpack.pl", "configure.sh"),
     options: { packages: packages.map((item) => [basename(item.path), item.sha256]), epoch: tools.epoch },
     inputs: {},

@@ -8,9 +8,9 @@ const smallestBytes = 48 * mebibyte; // FAT32 needs 33 MiB
 const spareBytes = 24 * mebibyte;
 
 /** The EFI system partition that holds the signed boot image. */
-export function espStage(tools: Tools, uki: Stage, sign: Stage): Stage {
+export function espStage(tools: Tools, uki: Stage, sign: Stage, suffix = ""): Stage {
   return {
-    name: "esp",
+    name: `esp${suffix}`,
     version: scriptVersion(tools, "esp.sh"),
     options: { epoch: tools.epoch },
     inputs: { uki: { stage: sign, output: "uki" }, unsigned: { stage: uki, output: "unsigned" } },

@@ -54,10 +54,11 @@ export function initrdStage(
   kernel: { sha256: string },
   flavour: KernelFlavour,
   init: { sha256: string },
+  suffix = "",
 ): Stage {
   const environment = { MODULES: modules[flavour].join(" "), TOOLS: initrdTools.join(" ") };
   return {
-    name: "initrd",
+    name: `initrd${suffix}`,
     version: scriptVersion(tools, "initrd.sh"),
     options: { epoch: tools.epoch, ...environment },
     inputs: { kernel, init },

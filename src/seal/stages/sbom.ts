@@ -26,6 +26,7 @@ export function sbomStage(
   lock: Pick<Lock, "epoch" | "platform" | "foundry" | "wheels" | "blobs" | "images">,
   suite: string,
   files: readonly { path: string; content: string | Uint8Array }[],
+  suffix = "",
 ): Stage {
   const boot = [
     ...lock.foundry.filter(({ name }) => bootImagePackages.includes(name)),
@@ -45,7 +46,7 @@ export function sbomStage(
     extras: lockedExtras(lock),
   };
   return {
-    name: "sbom",
+    name: `sbom${suffix}`,
     version: "4",
     options,
     inputs: {

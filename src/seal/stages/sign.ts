@@ -8,9 +8,15 @@ import type { Sign } from "../signer.ts";
  * The boot image with its Secure Boot signature. The id covers certificate and signing time, not who holds the key:
  * signatures are deterministic.
  */
-export function signStage(uki: Stage, certificate: { sha256: string }, epoch: number, sign: Sign): Stage {
+export function signStage(
+  uki: Stage,
+  certificate: { sha256: string },
+  epoch: number,
+  sign: Sign,
+  name = "sign",
+): Stage {
   return {
-    name: "sign",
+    name,
     version: "3",
     options: { epoch },
     inputs: { unsigned: { stage: uki, output: "unsigned" }, certificate },
@@ -22,22 +28,6 @@ export function signStage(uki: Stage, certificate: { sha256: string }, epoch: nu
       const signature = authenticodeSignature(image, certificatePem, epoch, raw);
       await writeFile(join(work.out, "signature"), signature);
       await writeFile(join(work.out, "uki"), attachSignature(image, signature));
-    },
-  };
-}
-
-/** The boot image with a signature that is there already: how somebody without the key gets the signed bytes. */
-export function attachStage(uki: Stage, signature: { sha256: string }): Stage {
-  return {
-    name: "sign",
-    version: "3 attach",
-    options: {},
-    inputs: { unsigned: { stage: uki, output: "unsigned" }, signature },
-    outputs: ["uki", "signature"],
-    async run(work) {
-      const signature = await readFile(work.inputs["signature"]!);
-      await writeFile(join(work.out, "signature"), signature);
-      await writeFile(join(work.out, "uki"), attachSignature(await readFile(work.inputs["unsigned"]!), signature));
     },
   };
 }

@@ -22,9 +22,9 @@ const commandLine = [
 ];
 
 /** The unsigned unified kernel image: kernel, initrd with the cluster layer, and the root hash on the command line. */
-export function ukiStage(tools: Tools, root: Stage, initrd: Stage, layer: { sha256: string }): Stage {
+export function ukiStage(tools: Tools, root: Stage, initrd: Stage, layer: { sha256: string }, suffix = ""): Stage {
   return {
-    name: "uki",
+    name: `uki${suffix}`,
     version: `1 ${tools.foundry.id}`,
     options: { commandLine },
     inputs: {
@@ -35,14 +35,14 @@ export function ukiStage(tools: Tools, root: Stage, initrd: Stage, layer: { sha2
     },
     outputs: ["unsigned", "cmdline"],
     async run(work) {
-      const { roothash, blocks, salt } = work.meta["root"]!;
+      const { roothash, blocks, salt } = work.meta[root.name]!;
       const cmdline = [...commandLine, "--", `kubedos.root=${blocks}:${roothash}:${salt}`].join(" ");
       const base = await readFile(work.inputs["initrd"]!);
       const padding = Buffer.alloc((4 - (base.length % 4)) % 4);
       const image = buildUki(await readFile(join(tools.foundry.directory, stub)), [
         { name: ".osrel", content: await readFile(work.inputs["osrel"]!) },
         { name: ".cmdline", content: Buffer.from(cmdline) },
-        { name: ".uname", content: Buffer.from(String(work.meta["initrd"]!["uname"])) },
+        { name: ".uname", content: Buffer.from(String(work.meta[initrd.name]!["uname"])) },
         { name: ".initrd", content: Buffer.concat([base, padding, await readFile(work.inputs["layer"]!)]) },
         { name: ".linux", content: await readFile(work.inputs["vmlinuz"]!) },
       ]);
