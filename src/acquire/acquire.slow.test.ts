@@ -3,7 +3,6 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import type { EventBody } from "../../shared/events.ts";
 import { startFakeMirror, type FakeMirror } from "../../tests/fakes/mirror.ts";
 import { noHostApt } from "../lock/host-apt.ts";
@@ -12,6 +11,7 @@ import { openStore, type Store } from "../store/store.ts";
 import { acquire } from "./acquire.ts";
 import type { AcquireSources } from "./places.ts";
 import { httpSettingsOf } from "./transport.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let store: Store;
@@ -77,15 +77,6 @@ async function isStored(entry: LockedPackage & { bytes: Buffer }): Promise<boole
   return (await readFile(store.path(entry.sha256))).equals(entry.bytes);
 }
 
-async function failure(promise: Promise<unknown>): Promise<KubedosError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(KubedosError);
-  return error as KubedosError;
-}
-
 async function leftovers(): Promise<string[]> {
   return readdir(join(directory, "cache", "store", "tmp"));
 }
@@ -116,7 +107,7 @@ test("fetches what the store lacks, once, and counts the bytes", async () => {
 test("offline lists exactly what is missing", async () => {
   const [here, gone, lost] = [publish("here"), publish("gone", 1_500_000), publish("lost", 10)];
   await acquire([here], sources, store, context());
-  const error = await failure(acquire([here, lost, gone], sources, store, context({ offline: true })));
+  const error = await errorOf(acquire([here, lost, gone], sources, store, context({ offline: true })));
   expect(error.code).toBe("offline");
   expect(error.message).toBe("offline, and the store lacks 2 files (1.5 MB)");
   expect(error.problems.map((problem) => problem.message)).toEqual([
@@ -161,7 +152,7 @@ describe("a bad mirror", () => {
     const other = publish("other");
     first.misbehave.set(place(other), { alter: true });
     second.misbehave.set(place(other), { alter: true });
-    const error = await failure(acquire([other], sources, store, context()));
+    const error = await errorOf(acquire([other], sources, store, context()));
     expect(error.message).toContain("cannot fetch other 1+b1");
     expect(error.message).toContain(`${first.url}/debian/pool/main/other/other_1%2Bb1_amd64.deb: sha256 is `);
     expect(error.message).toContain(`the lock says ${other.sha256}`);
@@ -176,10 +167,10 @@ describe("a bad mirror", () => {
       mirror.files.set(place(long), Buffer.concat([long.bytes, Buffer.from("x")]));
       mirror.files.set(place(short), short.bytes.subarray(1000));
     }
-    expect((await failure(acquire([long], sources, store, context()))).message).toContain(
+    expect((await errorOf(acquire([long], sources, store, context()))).message).toContain(
       "longer than the 200000 bytes",
     );
-    expect((await failure(acquire([short], sources, store, context()))).message).toContain("cannot fetch short");
+    expect((await errorOf(acquire([short], sources, store, context()))).message).toContain("cannot fetch short");
     expect(await store.has(short.sha256)).toBe(false);
   });
 
@@ -189,7 +180,7 @@ describe("a bad mirror", () => {
       mirror.files.delete(place(gone));
       mirror.files.delete(place(lost));
     }
-    const error = await failure(acquire([gone, kept, lost], sources, store, context()));
+    const error = await errorOf(acquire([gone, kept, lost], sources, store, context()));
     expect(error.message).toMatch(/no longer has gone 1\+b1[^\n]*404[^]*no longer has lost 1\+b1/);
     expect(error.hint).toContain("lock --update");
     expect(await isStored(kept)).toBe(true);
@@ -200,7 +191,7 @@ describe("a bad mirror", () => {
     const dead = { ...sources, mirrors: { debian: ["http://127.0.0.1:9/debian", `${second.url}/debian`] } };
     await acquire(packages, dead, store, context());
     for (const entry of packages) expect(await isStored(entry)).toBe(true);
-    const error = await failure(
+    const error = await errorOf(
       acquire([publish("x")], { ...sources, mirrors: { debian: ["http://127.0.0.1:9/debian"] } }, store, context()),
     );
     expect(error.message).toContain("127.0.0.1:9");
@@ -214,12 +205,12 @@ describe("a bad mirror", () => {
     const loop = publish("loop");
     for (const to of [`${first.url}${place(loop)}`, "file:///etc/passwd"]) {
       first.misbehave.set(place(loop), { redirectTo: to });
-      await failure(acquire([loop], { ...sources, mirrors: { debian: [`${first.url}/debian`] } }, store, context()));
+      await errorOf(acquire([loop], { ...sources, mirrors: { debian: [`${first.url}/debian`] } }, store, context()));
     }
   });
 
   test("without any for the archive says what to write", async () => {
-    const error = await failure(acquire([publish("x")], { ...sources, mirrors: {} }, store, context()));
+    const error = await errorOf(acquire([publish("x")], { ...sources, mirrors: {} }, store, context()));
     expect(error.hint).toContain("mirror: [");
   });
 });
@@ -264,7 +255,7 @@ test("Ctrl-C leaves only parts, which the next run continues", async () => {
     );
   }, 20);
   const slow = { ...sources, stallTimeoutMs: 20_000 };
-  const error = await failure(acquire([done, half], slow, store, context({ signal: abort.signal })));
+  const error = await errorOf(acquire([done, half], slow, store, context({ signal: abort.signal })));
   clearInterval(arrived);
   expect(error.code).toBe("interrupted");
   expect(await leftovers()).toEqual([`${half.sha256}.part`]);
@@ -282,6 +273,6 @@ test("file: mirrors", async () => {
   const local = { ...sources, mirrors: { debian: [`file:${directory}/nowhere`, `file:${directory}/media/debian`] } };
   await acquire([entry], local, store, context());
   expect(await isStored(entry)).toBe(true);
-  const error = await failure(acquire([publish("absent")], local, store, context()));
+  const error = await errorOf(acquire([publish("absent")], local, store, context()));
   expect(error.message).toContain("no such file");
 });

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import { startFakeMirror } from "../../tests/fakes/mirror.ts";
 import {
   ociIndexType,
@@ -24,6 +23,7 @@ import { isLoopback, openRegistry, parseChallenge } from "./registry.ts";
 import { imageOrigins } from "./sources.ts";
 import { httpSettingsOf } from "./transport.ts";
 import { webSettings } from "./web.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let store: Store;
@@ -58,15 +58,6 @@ async function fetchImage(image: LockedImage): Promise<void> {
     signal,
     offline: false,
   });
-}
-
-async function errorOf(work: Promise<unknown>): Promise<KubedosError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof KubedosError) return error;
-  throw new Error(`no KubedosError but ${String(error)}`);
 }
 
 /** Restarts the registry behind a password. */

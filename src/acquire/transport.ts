@@ -48,12 +48,7 @@ export async function httpSettingsOf(host: HostApt): Promise<HttpSettings> {
       if (proxy === undefined || proxy === "" || proxy === "DIRECT" || proxy === "false") return undefined;
       return new URL(proxy.includes("://") ? proxy : `http://${proxy}`);
     },
-    credentialsFor(url) {
-      if (url.username !== "") {
-        return { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
-      }
-      return matchCredentials(credentials, url);
-    },
+    credentialsFor: (url) => matchCredentials(credentials, url),
     certificatesFor(url) {
       return {
         caFile: setting(url, "CaInfo"),
@@ -101,11 +96,14 @@ export function parseCredentials(text: string): MachineCredentials[] {
   return found;
 }
 
-/** The first entry for a URL. Without a scheme an entry is for https only: no password goes out in the clear unasked. */
+/** What a URL itself says, or the first entry for it. Without a scheme an entry is for https only: no password goes out in the clear unasked. */
 export function matchCredentials(
   entries: readonly MachineCredentials[],
   url: URL,
 ): { user: string; password: string } | undefined {
+  if (url.username !== "") {
+    return { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
+  }
   const scheme = url.protocol.slice(0, -1);
   return entries.find(
     (entry) =>

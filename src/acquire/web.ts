@@ -19,12 +19,7 @@ export async function webSettings(
       const proxy = pip.proxy ?? environment[`${url.protocol.slice(0, -1)}_proxy`];
       return proxy === undefined ? undefined : new URL(proxy.includes("://") ? proxy : `http://${proxy}`);
     },
-    credentialsFor(url) {
-      if (url.username !== "") {
-        return { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
-      }
-      return matchCredentials(credentials, url);
-    },
+    credentialsFor: (url) => matchCredentials(credentials, url),
     certificatesFor(url) {
       return {
         caFile: pip.caFile,

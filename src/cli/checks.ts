@@ -1,7 +1,8 @@
 import { exitCodes } from "../../shared/error.ts";
 import type { CheckStatus, VerifyCheck } from "../seal/verify.ts";
 import { findingText } from "./findings.ts";
-import { count, formatTable, type Paint, printable } from "./format.ts";
+import { count, type Paint, printable } from "./format.ts";
+import { formatTable } from "../../shared/table.ts";
 
 /** What a list of checks comes to. */
 export type Verdict = "ok" | "failed" | "not-checked";

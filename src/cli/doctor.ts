@@ -1,6 +1,7 @@
 import type { HostProbe } from "../host/probe.ts";
 import { examineRequirements } from "../substrates/requirements.ts";
-import { count, formatBytes, formatTable, type Paint } from "./format.ts";
+import { count, formatBytes, type Paint } from "./format.ts";
+import { formatTable } from "../../shared/table.ts";
 
 /** What a finding is about: what cannot be done without it. */
 export type Purpose = "lock" | "build" | "qemu" | "nspawn" | "access";

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { count, formatBytes, formatSeconds, formatTable, paintWith, printable, truncate } from "./format.ts";
+import { count, formatBytes, formatSeconds, paintWith, printable, truncate } from "./format.ts";
+import { formatTable } from "../../shared/table.ts";
 
 test.each([
   [0, "0 B"],

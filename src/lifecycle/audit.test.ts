@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import { startFakeMirror } from "../../tests/fakes/mirror.ts";
 import { auditedLock, trackerDocument } from "../../tests/fakes/security-tracker.ts";
 import { writeLock } from "../lock/file.ts";
 import { fetchTracker, lockSecurity } from "../lock/security.ts";
 import { openStore, type Store } from "../store/store.ts";
 import { auditLockFile } from "./audit.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let store: Store;
@@ -23,15 +23,6 @@ beforeEach(async () => {
   lockFile = join(directory, "lab.lock");
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
-
-async function errorOf(work: Promise<unknown>): Promise<KubedosError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof KubedosError) return error;
-  throw new Error(`no KubedosError but ${String(error)}`);
-}
 
 /** A lock with the document's data, written. */
 async function lockWithData(): Promise<void> {

@@ -78,23 +78,14 @@ function moved(change: Partial<BuildInputs>, platform: Partial<Spec["platform"]>
   return [...after!].filter(([name, id]) => before!.get(name) !== id).map(([name]) => name);
 }
 
+const allStages = ["esp", "firmware", "initrd", "qcow2", "raw", "root", "sbom", "sign", "tree", "uki"];
+
 test("the goals are the targets, the raw image and the firmware; each stage once", () => {
   const graph = buildGraph(inputs(), store);
   expect(graph.goals.map(({ name }) => name)).toEqual(["raw", "qcow2", "firmware", "sbom"]);
   const names = graphStages(graph).map(({ name }) => name);
   expect(names).toEqual([...new Set(names)]);
-  expect(names.toSorted()).toEqual([
-    "esp",
-    "firmware",
-    "initrd",
-    "qcow2",
-    "raw",
-    "root",
-    "sbom",
-    "sign",
-    "tree",
-    "uki",
-  ]);
+  expect(names.toSorted()).toEqual(allStages);
 });
 
 test.each(["darksite", "both"] as const)(
@@ -147,18 +138,7 @@ describe("what a change makes again", () => {
   });
   test("a build tool: all but the stages that run in this process alone", () => {
     const change = { lock: { ...lock(), foundry: [locked("erofs-utils", "2")] } };
-    expect(moved(change).toSorted()).toEqual([
-      "esp",
-      "firmware",
-      "initrd",
-      "qcow2",
-      "raw",
-      "root",
-      "sbom",
-      "sign",
-      "tree",
-      "uki",
-    ]);
+    expect(moved(change).toSorted()).toEqual(allStages);
   });
   test("the Secure Boot certificate: signature and firmware", () => {
     const secureBoot = { pk: "pk", kek: "kek", db: "other", sign: noKey };

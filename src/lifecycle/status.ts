@@ -5,6 +5,7 @@ import { observe, type ObservedNode } from "../converge/observe.ts";
 import { nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { RunningCluster } from "./running.ts";
+import { formatTable } from "../../shared/table.ts";
 
 /** One line of `status`. */
 export interface NodeStatus {
@@ -88,12 +89,7 @@ export function statusText(
     node.artifact?.slice(0, 12) ?? "-",
   ]);
   const header = ["NODE", "ROLES", "PHASE", "PLANES (oldest handshake)", "UPTIME", "ARTIFACT"];
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
-  const line = (cells: string[]) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join("  ")
-      .trimEnd();
+  const [titles, ...lines] = formatTable(header, rows).split("\n");
   const sealed = status.sealed ? "sealed" : "UNSEALED: the host's kernel, no Secure Boot, no verity";
   const notes = status.nodes.flatMap((node) => [
     ...(node.phase === "failed" ? [`${node.node}: ${node.note ?? "failed"}`] : []),
@@ -105,8 +101,8 @@ export function statusText(
   ]);
   return [
     `${status.cluster} on ${status.substrate} (${sealed})`,
-    paint.bold(line(header)),
-    ...rows.map(line),
+    paint.bold(titles!),
+    ...lines,
     ...notes,
     ...(status.convergence === undefined ? [] : [convergenceText(status.convergence)]),
   ].join("\n");

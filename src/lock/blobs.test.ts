@@ -3,7 +3,6 @@ import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import { startFakeMirror, type FakeMirror } from "../../tests/fakes/mirror.ts";
 import { acquire } from "../acquire/acquire.ts";
 import { blobOrigins } from "../acquire/sources.ts";
@@ -14,6 +13,7 @@ import { lockBlobs } from "./blobs.ts";
 import { noHostApt } from "./host-apt.ts";
 import { lockedObjects } from "./objects.ts";
 import type { LockedBlob } from "./inputs.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let store: Store;
@@ -48,15 +48,6 @@ async function fetchBlobs(locked: LockedBlob[], blobs: SpecBlob[]): Promise<void
   const objects = lockedObjects({ platform: [], foundry: [], blobs: locked } as never);
   const origins = blobOrigins(locked, blobs);
   await acquire(objects, { mirrors: {}, http, origins, retryDelayMs: 1, stallTimeoutMs: 300 }, store, context);
-}
-
-async function errorOf(work: Promise<unknown>): Promise<KubedosError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof KubedosError) return error;
-  throw new Error(`no KubedosError but ${String(error)}`);
 }
 
 const pinned = { name: "tool", sizeBytes: bytes.length, sha256, path: "/opt/tool", mode: 0o755 };

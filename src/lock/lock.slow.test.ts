@@ -2,12 +2,12 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import type { EventBody } from "../../shared/events.ts";
 import { makeArchive, makeKey, signRelease, type FakeKey } from "../../tests/fakes/apt-repository.ts";
 import { startFakeMirror, type FakeMirror } from "../../tests/fakes/mirror.ts";
 import { formatLock, parseLock } from "./file.ts";
 import { createLock, lockMatches, type LockRequest } from "./lock.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let key: FakeKey;
@@ -68,15 +68,6 @@ function context(events: EventBody[] = []) {
   return { emit: (event: EventBody) => events.push(event), signal: new AbortController().signal, offline: false };
 }
 
-async function failure(promise: Promise<unknown>): Promise<KubedosError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(KubedosError);
-  return error as KubedosError;
-}
-
 describe("createLock", () => {
   test("pins the closure with everything essential, newest versions, and the suites", async () => {
     const lock = await createLock(request, context());
@@ -119,7 +110,7 @@ describe("createLock", () => {
   });
 
   test("names unknown packages with the nearest that exist", async () => {
-    const error = await failure(createLock({ ...request, platform: ["helo", "wrold", "zzzzzzzz"] }, context()));
+    const error = await errorOf(createLock({ ...request, platform: ["helo", "wrold", "zzzzzzzz"] }, context()));
     expect(error.code).toBe("spec");
     expect(error.problems.map(({ message, hint }) => [message, hint])).toEqual([
       ["no package helo in toy, toy-updates, toy-security", "did you mean hello?"],
@@ -131,27 +122,27 @@ describe("createLock", () => {
   test.each(["hello-", "hello=1.0", "hello/toy", "?essential", "-oDir=/", "Hello", ""])(
     "refuses %j as a name",
     async (name) => {
-      const error = await failure(createLock({ ...request, platform: [name] }, context()));
+      const error = await errorOf(createLock({ ...request, platform: [name] }, context()));
       expect(error.message).toContain("not package names");
     },
   );
 
   test("refuses virtual packages and packages that exclude each other", async () => {
-    expect((await failure(createLock({ ...request, platform: ["mailer"] }, context()))).message).toContain("mailer");
-    const error = await failure(createLock({ ...request, platform: ["hello", "clash"] }, context()));
+    expect((await errorOf(createLock({ ...request, platform: ["mailer"] }, context()))).message).toContain("mailer");
+    const error = await errorOf(createLock({ ...request, platform: ["hello", "clash"] }, context()));
     expect(error.message).toMatch(/no way to install[^]*clash/);
   });
 
   test("refuses an index signed by another key, or altered after signing", async () => {
     const other = await makeKey(await mkdtemp(join(directory, "other-")));
-    const foreign = await failure(
+    const foreign = await errorOf(
       createLock({ ...request, keyring: other.keyring, cache: join(directory, "c3") }, context()),
     );
     expect(foreign.hint).toContain("debian-archive-keyring");
 
     const inRelease = await readFile(join(directory, "web/debian/dists/toy/InRelease"), "utf8");
     mirror.files.set("/debian/dists/toy/InRelease", Buffer.from(inRelease.replace("Label: Fake", "Label: Fame")));
-    const altered = await failure(createLock({ ...request, cache: join(directory, "c4") }, context()));
+    const altered = await errorOf(createLock({ ...request, cache: join(directory, "c4") }, context()));
     mirror.files.delete("/debian/dists/toy/InRelease");
     expect(altered.hint).toContain("not what Debian signed");
   });
@@ -160,7 +151,7 @@ describe("createLock", () => {
     const path = "/debian/dists/toy/main/binary-amd64/Packages";
     const index = await readFile(join(directory, "web", path), "utf8");
     mirror.files.set(path, Buffer.from(index.replace("Package: hello", "Package: hxllo")));
-    const error = await failure(createLock({ ...request, cache: join(directory, "c5") }, context()));
+    const error = await errorOf(createLock({ ...request, cache: join(directory, "c5") }, context()));
     mirror.files.delete(path);
     expect(error.message).toContain("no usable package index");
     expect(error.hint).toContain("damaged");
@@ -176,15 +167,15 @@ describe("createLock", () => {
     expect(lock.platform).toHaveLength(4);
     expect(events.some((event) => event.type === "log" && event.message.includes("127.0.0.1:9"))).toBe(true);
 
-    const error = await failure(createLock({ ...request, mirror: [dead], cache: join(directory, "c7") }, context()));
+    const error = await errorOf(createLock({ ...request, mirror: [dead], cache: join(directory, "c7") }, context()));
     expect(error.message).toContain("127.0.0.1:9");
     expect(error.hint).toContain("platform.mirror");
   });
 
   test("says what to install when the keyring is missing, and does nothing offline", async () => {
-    const error = await failure(createLock({ ...request, keyring: "/nonexistent.gpg" }, context()));
+    const error = await errorOf(createLock({ ...request, keyring: "/nonexistent.gpg" }, context()));
     expect(error.hint).toContain("debian-archive-keyring");
-    expect((await failure(createLock(request, { ...context(), offline: true }))).code).toBe("offline");
+    expect((await errorOf(createLock(request, { ...context(), offline: true }))).code).toBe("offline");
   });
 
   test("two at once, and an abort", async () => {
@@ -193,7 +184,7 @@ describe("createLock", () => {
     mirror.misbehave.set("/debian/dists/toy/InRelease", { delayMs: 10_000 });
     const abort = new AbortController();
     setTimeout(() => abort.abort(), 300);
-    const error = await failure(
+    const error = await errorOf(
       createLock({ ...request, cache: join(directory, "c8") }, { ...context(), signal: abort.signal }),
     );
     mirror.misbehave.clear();

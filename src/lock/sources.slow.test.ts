@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import { makeArchive, makeFlatArchive, makeKey, signRelease, type FakeKey } from "../../tests/fakes/apt-repository.ts";
 import { run } from "../host/run.ts";
 import { parseSpec, loadSpec } from "../spec/load.ts";
@@ -12,6 +11,7 @@ import { formatLock, parseLock } from "./file.ts";
 import { noHostApt } from "./host-apt.ts";
 import { createLock, lockMatches, type LockRequest } from "./lock.ts";
 import { armorKey, keyFingerprints } from "./openpgp-key.ts";
+import { errorOf } from "../../tests/fakes/errors.ts";
 
 let directory: string;
 let debianKey: FakeKey;
@@ -52,15 +52,6 @@ beforeAll(async () => {
 }, 60_000);
 
 afterAll(() => rm(directory, { recursive: true, force: true }));
-
-async function errorOf(work: Promise<unknown>): Promise<KubedosError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof KubedosError) return error;
-  throw new Error(`no KubedosError but ${String(error)}`);
-}
 
 async function gpgFingerprint(key: FakeKey): Promise<string> {
   const { stdout } = await run("gpg", ["--homedir", key.home, "--with-colons", "--show-keys", key.keyring]);

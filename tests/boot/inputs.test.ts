@@ -1,7 +1,6 @@
 import { link, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { KubedosError } from "../../shared/error.ts";
 import { acquire } from "../../src/acquire/acquire.ts";
 import { runStages, stageId, type Stage } from "../../src/assemble/engine.ts";
 import { openFoundry } from "../../src/assemble/foundry.ts";
@@ -22,6 +21,7 @@ import { pushImage, startRegistry, type DebianRegistry } from "../fakes/debian-r
 import { startFakeMirror, type FakeMirror } from "../fakes/mirror.ts";
 import { makeLinks } from "../fakes/python-distributions.ts";
 import { makeScratch, type Scratch } from "./support.ts";
+import { errorOf } from "../fakes/errors.ts";
 
 // One build with every kind of input: a source distribution, wheels, a file, an image, beside Debian's packages.
 
@@ -66,15 +66,6 @@ afterAll(async () => {
   await web?.close();
   await scratch?.remove();
 });
-
-async function errorOf(work: Promise<unknown>): Promise<KubedosError> {
-  const error = await work.then(
-    () => undefined,
-    (thrown: unknown) => thrown,
-  );
-  if (error instanceof KubedosError) return error;
-  throw new Error(`no KubedosError but ${String(error)}`);
-}
 
 test("the lock names everything by hash: what is installed, and what builds it", () => {
   const { wheels, blobs, images } = project.lock;

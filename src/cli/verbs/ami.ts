@@ -4,7 +4,7 @@ import type { Owner } from "../../aws/image.ts";
 import type { Aws } from "../../host/aws.ts";
 import type { SpecPaths } from "../../host/paths.ts";
 import type { Project } from "../../lifecycle/project.ts";
-import { formatTable } from "../format.ts";
+import { formatTable } from "../../../shared/table.ts";
 import type { VerbResult } from "../output.ts";
 import { defaultSpecFile } from "../options.ts";
 import { projectOptions, withProjectOptions } from "../project-options.ts";

@@ -2,7 +2,8 @@ import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { exitCodes } from "../../../shared/error.ts";
 import type { Severity } from "../../audit/audit.ts";
 import type { AuditReport } from "../../lifecycle/audit.ts";
-import { count, formatTable, printable } from "../format.ts";
+import { count, printable } from "../format.ts";
+import { formatTable } from "../../../shared/table.ts";
 import { defaultSpecFile } from "../options.ts";
 import { runVerb, verb } from "../verb.ts";
 

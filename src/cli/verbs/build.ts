@@ -1,7 +1,8 @@
 import { exitCodes, KubedosError } from "../../../shared/error.ts";
 import type { BuildResult } from "../../lifecycle/build.ts";
 import { findingText } from "../findings.ts";
-import { count, formatBytes, formatSeconds, formatTable } from "../format.ts";
+import { count, formatBytes, formatSeconds } from "../format.ts";
+import { formatTable } from "../../../shared/table.ts";
 import { defaultSpecFile } from "../options.ts";
 import type { VerbResult } from "../output.ts";
 import { overrideArguments, projectOptions, withProjectOptions, type ProjectFlags } from "../project-options.ts";

@@ -3,6 +3,7 @@ import { count } from "../format.ts";
 import { defaultSpecFile } from "../options.ts";
 import { type ProjectFlags, projectOptions, withProjectOptions } from "../project-options.ts";
 import { runVerb, verb } from "../verb.ts";
+import { formatTable } from "../../../shared/table.ts";
 
 /** `kubedos pki list|renew|operator` */
 export function pkiVerb() {
@@ -51,7 +52,8 @@ function listVerb() {
         return {
           data: { certificates: entries },
           text:
-            table(["KIND", "NAME", "PURPOSE", "ENDS (UTC)", "STATE"], rows) + (expired.length > 0 ? `\n${hint}` : ""),
+            formatTable(["KIND", "NAME", "PURPOSE", "ENDS (UTC)", "STATE"], rows) +
+            (expired.length > 0 ? `\n${hint}` : ""),
           status: expired.length > 0 ? exitCodes.gate : 0,
         };
       });
@@ -130,14 +132,4 @@ function operatorVerb() {
       };
     });
   });
-}
-
-function table(header: string[], rows: string[][]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
-  const line = (cells: string[]) =>
-    cells
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join("  ")
-      .trimEnd();
-  return [header, ...rows].map(line).join("\n");
 }

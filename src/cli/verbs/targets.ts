@@ -1,4 +1,4 @@
-import { formatTable } from "../format.ts";
+import { formatTable } from "../../../shared/table.ts";
 import { runVerb, verb } from "../verb.ts";
 
 /** `kubedos targets` */
