@@ -3,6 +3,7 @@
  * artifact depends on the host's versions. Packages are extracted, not configured; see foundry.ts.
  */
 export const foundryPackages: readonly string[] = [
+  "age",
   "apt-utils",
   "busybox-static",
   "cpio",
@@ -10,8 +11,10 @@ export const foundryPackages: readonly string[] = [
   "dmsetup",
   "dosfstools",
   "dpkg",
+  "efibootmgr",
   "erofs-utils",
   "faketime",
+  "isolinux",
   "kmod",
   "mawk",
   "mount",
@@ -22,6 +25,7 @@ export const foundryPackages: readonly string[] = [
   "qemu-utils",
   "sbsigntool",
   "signify-openbsd",
+  "syslinux-common",
   "systemd-boot-efi",
   "wireguard-go",
   "xorriso",

@@ -54,6 +54,7 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     ),
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
+    writer: { init: "#!/bin/sh\n", scripts: [{ path: "seeds", content: ":\n" }] },
     secureBoot: { pk: "pk", kek: "kek", db: "db", sign: noKey },
     signing: { publicKey: new Uint8Array(32), sign: noKey },
     seedKey: new Uint8Array(32),
@@ -219,6 +220,18 @@ describe("a target for real machines beside those for virtual ones", () => {
     const build = () => buildGraph(inputs({ spec, lock: lock(kernels[0]!) }), store);
     expect(build).toThrow("exactly one cloud and one generic kernel image, found: linux-image-6.12.1-cloud-amd64");
   });
+});
+
+test("an installation medium has the kernel of real machines, for itself and in what it installs; no key is in it", () => {
+  const kernels = [locked("linux-image-6.12.1-cloud-amd64"), locked("linux-image-6.12.2-amd64")];
+  const spec: Spec = { ...fakeSpec({ kernels: ["cloud", "generic"] }), targets: ["raw", "iso"] };
+  const graph = buildGraph(inputs({ spec, lock: lock(locked("bash"), ...kernels) }), store);
+  const stages = new Map(graphStages(graph).map((stage) => [stage.name, stage]));
+  const generic = { sha256: kernels[1]!.sha256 };
+  expect(stages.get("initrd-generic")?.inputs["kernel"]).toEqual(generic);
+  expect(stages.get("writer-initrd")?.inputs["kernel"]).toEqual(generic);
+  expect(stages.get("compress")?.inputs["raw"]).toMatchObject({ stage: stages.get("raw-generic") });
+  expect(JSON.stringify([...stages.values()])).not.toContain("secret key");
 });
 
 test("a kernel's meta package beside it is not a second kernel", () => {

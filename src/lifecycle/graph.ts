@@ -17,8 +17,10 @@ import { darksiteStage, packagesStage, repositoryIdentity } from "../repository/
 import { flavourOf, flavoursOf } from "../spec/flavours.ts";
 import type { KernelFlavour, Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
+import { signStage } from "../seal/stages/sign.ts";
+import { writerFiles, type MediumParts } from "../targets/iso.ts";
 import { targets } from "../targets/registry.ts";
-import { sealedImage, type SealedImage } from "./images.ts";
+import { kernelPackage, sealedImage, type SealedImage } from "./images.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -29,6 +31,8 @@ export interface BuildInputs {
   layer: { path: string; mode: number; content: string | Uint8Array }[];
   /** Text of node/initrd/init. */
   init: string;
+  /** Texts of node/writer/: the first program of an installation medium, and the parts that it reads. */
+  writer: { init: string; scripts: { path: string; content: string }[] };
   /** Secure Boot certificates (PEM), and how boot images get their signatures from the key of `db`. */
   secureBoot: { pk: string; kek: string; db: string; sign: Sign };
   /** Signs what is said about the artifacts; in no stage, and so in no artifact. */
@@ -75,9 +79,10 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   );
   const python = lock.wheels === undefined ? undefined : pythonStage(tools, lock, store);
   const files = (lock.blobs ?? []).filter(({ path }) => path !== undefined);
-  const layer = blob(layerArchive(inputs.layer, lock.epoch));
+  const layer = blob(archive("kubedos/layer", inputs.layer, lock.epoch));
   const layerContent = { sha256: layer.sha256, sizeBytes: blobs.get(layer.sha256)!.length };
   // 2. One sealed image a kernel: root, and boot image with kernel, initrd, cluster layer and signature.
+  const certificate = blob(inputs.secureBoot.db);
   const image = (flavour: KernelFlavour) =>
     sealedImage(
       {
@@ -92,7 +97,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
         extras: { python, blobs: files, store },
         init: blob(inputs.init),
         layer,
-        certificate: blob(inputs.secureBoot.db),
+        certificate,
         sign: inputs.secureBoot.sign,
       },
       flavour,
@@ -103,25 +108,35 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     {
       pk: blob(inputs.secureBoot.pk),
       kek: blob(inputs.secureBoot.kek),
-      db: blob(inputs.secureBoot.db),
+      db: certificate,
     },
     spec.trust.secureBoot,
   );
   const playbooks = hasPlaybooks(inputs)
     ? playbooksStage(tools, own.tree, {
-        content: blob(layerArchive(inputs.layer.filter(isPlaybook), lock.epoch)),
+        content: blob(archive("kubedos/layer", inputs.layer.filter(isPlaybook), lock.epoch)),
         platform: blob(rolesArchive(platform, lock.epoch)),
         inventory: blob(ansibleFiles(JSON.parse(textOf(inputs.layer, "cluster.json")) as ClusterLayer)[0]!.content),
       })
     : undefined;
-  // 3. Targets.
+  // 3. The packages themselves, for a cluster that has no other source.
+  const darksite = darksiteOf(inputs, tools, store);
+  // 4. Targets.
+  const writer = writerFiles(spec, inputs.layer, inputs.writer.scripts).map((file) => ({ ...file, mode: 0o644 }));
+  const medium = (flavour: KernelFlavour): MediumParts => ({
+    kernel: kernelPackage(lock, flavour, spec.platform.kernels),
+    init: blob(inputs.writer.init),
+    files: blob(archive("kubedos/writer", writer, lock.epoch)),
+    sign: (bootImage, name) => signStage(bootImage, certificate, lock.epoch, inputs.secureBoot.sign, name),
+    name: spec.metadata.name,
+    nodes: spec.nodes.length,
+    darksite: spec.install.repository ? darksite : undefined,
+  });
   const wanted = spec.targets.map((name) => {
-    const { root, esp, raw } = [own, ...others].find(({ kernel }) => kernel === flavourOf(name, spec))!;
-    const stage = targets[name].stage({ root, esp, tools, raw, firmware });
+    const { kernel, root, esp, raw } = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
+    const stage = targets[name].stage({ root, esp, tools, raw, firmware, medium: medium(kernel) });
     return { name, stage, extension: targets[name].extension };
   });
-  // 4. The packages themselves, for a cluster that has no other source.
-  const darksite = darksiteOf(inputs, tools, store);
   const extra = darksite === undefined ? [] : [darksite];
   const boms = [own, ...others].map(({ sbom }) => sbom);
   const goals = [...new Set([own.raw, ...wanted.map(({ stage }) => stage), firmware, ...boms, ...extra])];
@@ -149,9 +164,9 @@ function overlayArchive(platform: Platform, epoch: number): Uint8Array {
   return writeCpio(entries, epoch, { directories: false });
 }
 
-function layerArchive(files: BuildInputs["layer"], epoch: number): Uint8Array {
+function archive(directory: string, files: BuildInputs["layer"], epoch: number): Uint8Array {
   const entries = files.map((file) => ({
-    path: `kubedos/layer/${file.path}`,
+    path: `${directory}/${file.path}`,
     mode: file.mode,
     content: typeof file.content === "string" ? Buffer.from(file.content) : file.content,
   }));

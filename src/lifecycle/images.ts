@@ -56,7 +56,7 @@ export function sealedImage(inputs: ImageInputs, kernel: KernelFlavour): SealedI
   const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), kernel, inputs.init, suffix);
   const uki = ukiStage(tools, root, initrd, inputs.layer, suffix);
   const sign = signStage(uki, inputs.certificate, lock.epoch, inputs.sign, `sign${suffix}`);
-  const esp = espStage(tools, uki, sign, suffix);
+  const esp = espStage(tools, uki, sign, "system", suffix);
   const sbom = sbomStage(tree, extras.python, own, suite, files, suffix);
   return { kernel, tree, root, initrd, uki, sign, esp, sbom, raw: rawStage(root, esp, suffix) };
 }

@@ -22,6 +22,7 @@ import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import { readPlaybooks, readStates } from "./content.ts";
 import type { BuildInputs } from "./graph.ts";
+import { writerTexts } from "./writer-texts.ts";
 import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
 import { chooseSigners } from "./signers.ts";
 
@@ -50,6 +51,22 @@ export interface ProjectOptions {
   pending?: PendingSignatures;
 }
 
+/** What seeds are made from. */
+export type SeedSource = Pick<Project, "spec" | "paths" | "vault" | "authorities" | "keys">;
+
+/** Opens spec and vault for seeds; a lock is not needed. */
+export async function openSeedSource(
+  specFile: string,
+  options: Pick<ProjectOptions, "vault">,
+  context: RunContext,
+): Promise<SeedSource> {
+  const paths = specPaths(specFile);
+  const spec = await loadSpec(specFile);
+  const vault = await unlockVault(spec, paths, { ...options, create: false }, context);
+  const [authorities, keys] = [await clusterAuthorities(spec, vault), await openKeys(spec, paths, vault, context)];
+  return { spec, paths, vault, authorities, keys };
+}
+
 /** Opens spec, vault, lock and store, and lays out what a build is made from. */
 export async function openProject(specFile: string, options: ProjectOptions, context: RunContext): Promise<Project> {
   const paths = specPaths(specFile);
@@ -74,6 +91,7 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     platform,
     layer: [...layerFiles(layer, vault), ...content],
     init: await readProjectFile("node/initrd/init"),
+    writer: await writerTexts(),
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,
       kek: vault.secureBoot.kek.certificate,

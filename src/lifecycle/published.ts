@@ -18,6 +18,7 @@ import { loadSpec } from "../spec/load.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import { parseSignifyPublicKey, rawSignature } from "../vault/signify.ts";
 import type { BuildInputs } from "./graph.ts";
+import { writerTexts } from "./writer-texts.ts";
 
 const layerPrefix = "kubedos/layer/";
 /** Length of an RSA-2048 signature, which ends a detached Secure Boot signature. */
@@ -46,6 +47,11 @@ export async function publishedInputs(
     });
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
+  if (spec.targets.includes("iso")) {
+    throw new KubedosError("usage", "an installation medium holds a signature that is published nowhere else", {
+      hint: "rebuild with the vault: `kubedos build --check`",
+    });
+  }
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -62,6 +68,7 @@ export async function publishedInputs(
     platform: collectPlatform(spec, projectAssets()),
     layer,
     init: await readProjectFile("node/initrd/init"),
+    writer: await writerTexts(),
     secureBoot: {
       pk: await text(certificates.pk),
       kek: await text(certificates.kek),

@@ -9,12 +9,12 @@ import { substrates } from "../substrates/registry.ts";
 import type { NodeSeed } from "../substrates/types.ts";
 import { issueTime } from "./issued.ts";
 import { operatorShell } from "./shell.ts";
-import type { Project } from "./project.ts";
+import type { Project, SeedSource } from "./project.ts";
 import { up, type UpResult } from "./up.ts";
 
 /** A node's seed, with certificates that are issued anew when they are due. */
-export async function nodeSeed(project: Project, node: string): Promise<NodeSeed> {
-  const { spec, vault, authorities, keys, paths } = project;
+export async function nodeSeed(source: SeedSource, node: string): Promise<NodeSeed> {
+  const { spec, vault, authorities, keys, paths } = source;
   const issuedAt = await issueTime(paths, spec, { node });
   const certificates = await nodeCertificates(spec, vault, authorities, node, issuedAt);
   return buildSeed(spec, vault, node, { ...certificates, ...saltSecrets(spec, keys, node) });

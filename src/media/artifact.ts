@@ -3,12 +3,14 @@ import { basename, dirname, join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { manifestFiles, parseManifest } from "../seal/manifest.ts";
 import { hashFile } from "../store/store.ts";
+import { findInIso } from "./iso9660.ts";
 
 /** What an artifact is that goes to a device as it is. */
 export interface MediumArtifact {
   path: string;
   sizeBytes: number;
-  /** The part that is left empty for a seed; absent in foreign images. */
+  kind: "raw" | "iso";
+  /** The part that is left empty for seeds; absent in foreign images. */
   seedRoom?: { offsetBytes: number; sizeBytes: number };
 }
 
@@ -21,16 +23,18 @@ export async function readArtifact(path: string): Promise<MediumArtifact> {
   const info = await stat(path).catch(() => undefined);
   if (info?.isFile() !== true) {
     throw new KubedosError("usage", `there is no artifact ${path}`, {
-      hint: "`kubedos build --target raw` writes one to out/",
+      hint: "`kubedos build --target raw,iso` writes them to out/",
     });
   }
+  const seedRoom = await findInIso(path, "KUBEDOS/SEEDS");
+  if (seedRoom !== undefined) return { path, sizeBytes: info.size, kind: "iso", seedRoom };
   const partitions = await readPartitions(path);
   if (partitions === undefined) {
-    throw new KubedosError("usage", `${path} is no disk image`, {
-      hint: "write the target `raw`; the other formats are for hypervisors",
+    throw new KubedosError("usage", `${path} is no disk image and no installation medium`, {
+      hint: "write the target `raw` or `iso`; the other formats are for hypervisors",
     });
   }
-  return { path, sizeBytes: info.size, seedRoom: partitions.get("kubedos-seed") };
+  return { path, sizeBytes: info.size, kind: "raw", seedRoom: partitions.get("kubedos-seed") };
 }
 
 /**

@@ -1,5 +1,4 @@
 import { KubedosError } from "../../shared/error.ts";
-import { buildSeed } from "../fabric/seed.ts";
 import {
   forgetCached,
   holdersOf,
@@ -9,20 +8,22 @@ import {
   rereadPartitions,
 } from "../host/block-device.ts";
 import type { RunContext } from "../host/context.ts";
-import { specPaths } from "../host/paths.ts";
-import { unlockVault } from "../lifecycle/project.ts";
-import { loadSpec } from "../spec/load.ts";
+import { openSeedSource } from "../lifecycle/project.ts";
+import { nodeSeed } from "../lifecycle/up-project.ts";
 import type { UnlockOptions } from "../vault/types.ts";
 import { checkArtifact, readArtifact, type MediumArtifact } from "./artifact.ts";
 import { describeDevice, missingConsent, refusals, type WriteConsent } from "./refusals.ts";
+import { readPassphrase, sealedSeeds } from "./seeds.ts";
 import { writeDevice, type Patch } from "./write-device.ts";
 
 export interface WriteRequest {
   artifact: string;
   device: string;
   consent: WriteConsent;
-  /** Node whose seed goes on the disk. */
+  /** raw: node whose seed goes on the disk. */
   seedOf?: string;
+  /** iso: file with the passphrase that seals the seeds of all nodes. */
+  seedsPassphraseFile?: string;
   specFile: string;
   vault: UnlockOptions;
 }
@@ -78,18 +79,27 @@ export async function writeMedium(request: WriteRequest, context: RunContext): P
   }
 }
 
-/** What goes on the disk besides the artifact: the seed of one node, in the partition that is left for it. */
 async function makePatches(
-  { seedOf, specFile, vault: options }: WriteRequest,
-  { path, seedRoom }: MediumArtifact,
+  request: WriteRequest,
+  artifact: MediumArtifact,
   context: RunContext,
 ): Promise<{ patches: Patch[]; seeds?: string }> {
-  if (seedOf === undefined) return { patches: [] };
-  if (seedRoom === undefined) {
-    throw new KubedosError("usage", `${path} has no room for a seed`, { hint: "--seed is for an image of kubedos" });
+  const { seedOf, seedsPassphraseFile, specFile } = request;
+  if (seedOf === undefined && seedsPassphraseFile === undefined) return { patches: [] };
+  const { seedRoom } = artifact;
+  const fits = artifact.kind === (seedOf === undefined ? "iso" : "raw");
+  if (!fits || seedRoom === undefined) {
+    throw new KubedosError("usage", `${artifact.path} has no room for ${seedOf === undefined ? "seeds" : "a seed"}`, {
+      hint: "--seed is for a disk (target raw), --seeds for an installation medium (target iso)",
+    });
   }
-  const spec = await loadSpec(specFile);
-  const vault = await unlockVault(spec, specPaths(specFile), { vault: options, create: false }, context);
-  const content = buildSeed(spec, vault, seedOf).disk;
-  return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: `seed of ${seedOf}` };
+  const source = await openSeedSource(specFile, { vault: request.vault }, context);
+  if (seedOf !== undefined) {
+    const content = (await nodeSeed(source, seedOf)).disk;
+    return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: `seed of ${seedOf}` };
+  }
+  const passphrase = await readPassphrase(seedsPassphraseFile ?? "");
+  const content = await sealedSeeds(source, passphrase, seedRoom.sizeBytes);
+  const seeds = `seeds of ${source.spec.nodes.length} nodes`;
+  return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds };
 }

@@ -1,5 +1,8 @@
 import { KubedosError } from "../../shared/error.ts";
 
+/** systemd-stub in the foundry root. */
+export const ukiStub = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
 /**
  * Unified kernel images: sections added to systemd's EFI stub.
  * https://uapi-group.org/specifications/specs/unified_kernel_image/ and the PE format,

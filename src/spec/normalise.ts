@@ -80,6 +80,7 @@ export function normalise(written: WrittenSpec): NormalSpec {
       nodes,
       substrate: written.substrate,
       targets: written.targets,
+      install: written.install,
       trust: {
         ...written.trust,
         operators: written.trust.operators.map((operator, i) => ({ ...operator, slot: operator.slot ?? i + 1 })),
@@ -114,7 +115,7 @@ function possibleGates(written: WrittenSpec, chosen: readonly FeatureName[], nod
   );
 }
 
-interface Entry extends Pick<SpecNode, "name" | "roles" | "cpus" | "memoryMiB" | "diskGiB"> {
+interface Entry extends Pick<SpecNode, "name" | "roles" | "cpus" | "memoryMiB" | "diskGiB" | "hardware"> {
   origin: Path;
   index: number | undefined;
   underlay: string | undefined;
@@ -132,6 +133,7 @@ function expand(written: WrittenSpec): { entries: Entry[]; tooMany: boolean } {
     diskGiB: node.diskGiB,
     underlay: node.underlay,
     generation: node.generation,
+    hardware: node.hardware,
   }));
   let tooMany = entries.length > specLimits.nodesMax;
   for (const [p, pool] of written.pools.entries()) {
@@ -183,7 +185,12 @@ function toNode(entry: Entry, index: number, underlay: Ipv4Network | undefined, 
     diskGiB: entry.diskGiB,
     underlay: entry.underlay ?? addressOr(underlay?.first, underlayOffset + index, ""),
     generation: entry.generation ?? generation,
+    ...(entry.hardware === undefined ? {} : { hardware: lowerCase(entry.hardware) }),
   };
+}
+
+function lowerCase(hardware: NonNullable<SpecNode["hardware"]>): NonNullable<SpecNode["hardware"]> {
+  return Object.fromEntries(Object.entries(hardware).map(([kind, value]) => [kind, value.toLowerCase()]));
 }
 
 /** `base + offset` as an address; `fallback` where there is no base or no such address (which is reported). */

@@ -16,6 +16,15 @@ const cidr = (description: string) => z.string().meta({ description, pattern: ci
 const address = (description: string) => z.string().meta({ description, pattern: addressPattern });
 const integer = (min: number, max: number, description: string) => z.int().min(min).max(max).describe(description);
 
+const word = (description: string) =>
+  z
+    .string()
+    .regex(
+      /^[\w./:+-]+$/,
+      "has characters other than letters, digits and `_./:+-`\ncopy it as the firmware or `lsblk` shows it, without spaces",
+    )
+    .describe(description);
+
 /** Limits that the schema and its documentation share. */
 export const specLimits = {
   memoryMinMiB: 384,
@@ -45,6 +54,24 @@ const nodeSchema = z
     ).optional(),
     ...machineFields,
     underlay: address("Address on the underlay. Default: underlay network + 10 + index.").optional(),
+    hardware: z
+      .strictObject({
+        mac: z
+          .string()
+          .regex(
+            /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i,
+            "not the address of a network card\nwrite six pairs of hex digits with `:` between",
+          )
+          .optional()
+          .describe("Address of one of its network cards."),
+        serial: word("Serial number in the machine's SMBIOS tables.").optional(),
+        uuid: z
+          .guid("not a UUID\nwrite it as `dmidecode -s system-uuid` shows it")
+          .optional()
+          .describe("UUID in the machine's SMBIOS tables."),
+      })
+      .optional()
+      .describe("How the installation medium knows this machine: any of them is enough."),
   })
   .describe("One machine.");
 
@@ -364,6 +391,32 @@ const convergenceSchema = z
   })
   .describe("Configuration of the running nodes by the hub, where `platform.features` has `ansible`.");
 
+const installSchema = z
+  .strictObject({
+    disk: z
+      .strictObject({
+        serial: word("Serial number of the disk.").optional(),
+        path: word("Device name of the disk, e.g. /dev/nvme0n1.").optional(),
+        minGiB: integer(1, 1_048_576, "The disk has at least so many GiB.").optional(),
+        maxGiB: integer(1, 1_048_576, "The disk has at most so many GiB.").optional(),
+      })
+      .prefault({})
+      .describe("Which disk to install on: exactly one must fit. Nothing given: the one that is fixed and blank."),
+    wipe: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether that disk may hold data, which is lost. Needs a rule for the disk, and `policy.allowDestroy`.",
+      ),
+    repository: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether the medium carries the package repository, under /darksite. Needs `platform.repository.mode` `darksite` or `both`.",
+      ),
+  })
+  .describe("What the installation medium (target `iso`) does.");
+
 const acceptanceSchema = z
   .strictObject({
     gates: z
@@ -415,6 +468,7 @@ export const specSchema = z
       .prefault({})
       .describe("Where the machines live."),
     targets: z.array(z.enum(targetNames)).min(1).default(["raw", "qcow2"]).describe("Formats that `build` writes."),
+    install: installSchema.prefault({}),
     trust: trustSchema.prefault({}),
     policy: policySchema.prefault({}),
     convergence: convergenceSchema.prefault({}),

@@ -3,7 +3,7 @@
  * `cluster.yaml` (see schema.ts for what a person may leave out), expanded by load.ts (pools become nodes).
  */
 
-export const targetNames = ["raw", "metal", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami"] as const;
+export const targetNames = ["raw", "metal", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami", "iso"] as const;
 export type TargetName = (typeof targetNames)[number];
 
 export const kernelFlavours = ["cloud", "generic"] as const;
@@ -122,6 +122,15 @@ export interface Spec {
   nodes: SpecNode[];
   substrate: { name: SubstrateName };
   targets: TargetName[];
+  /** What the installation medium may do to a machine's disks. */
+  install: {
+    /** All that are given must hold; none: the one disk that is fixed and blank. */
+    disk: { serial?: string; path?: string; minGiB?: number; maxGiB?: number };
+    /** Whether the disk may hold data; refused without a rule and `policy.allowDestroy`. */
+    wipe: boolean;
+    /** Whether the medium carries the package repository. */
+    repository: boolean;
+  };
   trust: {
     /** Signing key of the foundry this spec belongs to (signify base64), pinned by `init`; absent: not pinned. */
     foundryKey?: string;
@@ -195,4 +204,6 @@ export interface SpecNode {
   diskGiB: number;
   underlay: string;
   generation: number;
+  /** How the installation medium knows the machine; any of them. Lower case. */
+  hardware?: { mac?: string; serial?: string; uuid?: string };
 }

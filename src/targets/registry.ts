@@ -4,6 +4,7 @@ import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
 import type { TargetName } from "../spec/types.ts";
 import { amiStage } from "./ami.ts";
 import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
+import { isoStage } from "./iso.ts";
 import { writeRawImage } from "./raw.ts";
 import type { SealedParts, Target } from "./types.ts";
 
@@ -116,5 +117,12 @@ export const targets = {
     needs: "an AWS account; underlay.mode: dhcp; instance types with UEFI and NitroTPM",
     extension: "ami.json",
     stage: ({ raw, firmware }) => amiStage(raw, firmware),
+  },
+  iso: {
+    name: "iso",
+    summary: "installation medium, CD or stick: writes the sealed image to a machine's disk and checks it",
+    needs: `${firmwareKeys}, or Secure Boot off; the node's seed`,
+    extension: "iso",
+    stage: (parts) => isoStage(parts.tools, parts),
   },
 } satisfies Record<TargetName, Target> as Record<TargetName, Target>;

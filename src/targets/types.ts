@@ -1,5 +1,6 @@
 import type { Stage } from "../assemble/engine.ts";
 import type { Tools } from "../assemble/tools.ts";
+import type { MediumParts } from "./iso.ts";
 import type { TargetName } from "../spec/types.ts";
 
 /** What a target is made from. */
@@ -11,6 +12,8 @@ export interface SealedParts {
   raw: Stage;
   /** Firmware variables with the foundry's keys. */
   firmware: Stage;
+  /** For installation media. */
+  medium: MediumParts;
 }
 
 /** One output format. */

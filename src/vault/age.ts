@@ -48,6 +48,15 @@ export async function ageEncrypt(
   return armor.encode(await encrypter.encrypt(text));
 }
 
+/** Bytes sealed with a passphrase, not armored: what `age --decrypt` opens. */
+export async function ageSeal(bytes: Uint8Array, passphrase: string): Promise<Uint8Array> {
+  const { Encrypter } = await import("age-encryption");
+  const encrypter = new Encrypter();
+  encrypter.setScryptWorkFactor(defaultWorkFactor);
+  encrypter.setPassphrase(passphrase);
+  return encrypter.encrypt(bytes);
+}
+
 /** An age file whose armor is removed and whose header is read. */
 export interface AgeFile {
   bytes: Uint8Array;

@@ -49,10 +49,15 @@ export async function withMachine(
   options: PowerOn,
   use: (machine: Machine) => Promise<void>,
 ): Promise<void> {
+  await inSlot(() => powerOn(scratch, options, use));
+}
+
+/** Does something when fewer than two machines run. */
+export async function inSlot(work: () => Promise<void>): Promise<void> {
   if (slots.free === 0) await new Promise<void>((resolve) => slots.waiting.push(resolve));
   else slots.free -= 1;
   try {
-    await powerOn(scratch, options, use);
+    await work();
   } finally {
     const next = slots.waiting.shift();
     if (next === undefined) slots.free += 1;

@@ -16,12 +16,13 @@ import { writeImage } from "../fakes/disk-images.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
+const disks = targetNames.filter((name) => name !== "iso"); // see iso.test.ts
 let scratch: Scratch;
 let lab: BuiltLab;
 let built: BuildResult;
 beforeAll(async () => {
   scratch = await makeScratch();
-  lab = await buildLab(scratch, "targets", undefined, targetNames);
+  lab = await buildLab(scratch, "targets", undefined, disks);
   built = lab.built;
 });
 afterAll(() => scratch?.remove());
@@ -141,7 +142,7 @@ test("`verify` finds the same disk in every format, and checks each as deeply wh
   const options = { key, anyKey: false, withoutAuthenticode: true, signal: scratch.context.signal };
   const { checks } = await verifyOutput({ ...options, path: lab.project.paths.out });
   expect(checks.filter(({ status }) => status !== "ok" && status !== "skipped")).toEqual([]);
-  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(targetNames.length - 3);
+  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(disks.length - 3);
   expect(checks.filter(({ check }) => check === "plan")).toHaveLength(1);
   for (const target of ["metal", "ova", "vhd", "gce"] as const) {
     const alone = await verifyOutput({ ...options, path: artifact(target) });

@@ -4,22 +4,36 @@ import { stageId, type Stage } from "../../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
 
 const mebibyte = 1024 * 1024;
-const smallestBytes = 48 * mebibyte; // FAT32 needs 33 MiB
-const spareBytes = 24 * mebibyte;
+
+/**
+ * Partition that holds a boot image. `system`: with room for a second one, FAT32 as firmware expects it of a disk.
+ * `medium`: as small as can be.
+ */
+const layouts = {
+  system: { name: "esp", fatBits: 32, smallestBytes: 48 * mebibyte, spareBytes: 24 * mebibyte },
+  medium: { name: "writer-esp", fatBits: 16, smallestBytes: 16 * mebibyte, spareBytes: 2 * mebibyte },
+} as const;
 
 /** The EFI system partition that holds the signed boot image. */
-export function espStage(tools: Tools, uki: Stage, sign: Stage, suffix = ""): Stage {
+export function espStage(
+  tools: Tools,
+  uki: Stage,
+  sign: Stage,
+  layout: keyof typeof layouts = "system",
+  suffix = "",
+): Stage {
+  const { name, fatBits, smallestBytes, spareBytes } = layouts[layout];
   return {
-    name: `esp${suffix}`,
+    name: `${name}${suffix}`,
     version: scriptVersion(tools, "esp.sh"),
-    options: { epoch: tools.epoch },
+    options: { epoch: tools.epoch, fatBits, smallestBytes, spareBytes },
     inputs: { uki: { stage: sign, output: "uki" }, unsigned: { stage: uki, output: "unsigned" } },
     outputs: ["esp"],
     async run(work) {
       const { size } = await stat(work.inputs["unsigned"]!);
       const espBytes = Math.max(smallestBytes, Math.ceil((size + spareBytes) / mebibyte) * mebibyte);
       const volumeId = createHash("sha256").update(stageId(uki)).digest("hex").slice(0, 8);
-      await runScript(tools, work, "esp.sh", [String(espBytes), volumeId]);
+      await runScript(tools, work, "esp.sh", [String(espBytes), volumeId, String(fatBits)]);
     },
   };
 }

@@ -66,3 +66,48 @@ export function initrdStage(
     run: (work) => runScript(tools, work, "initrd.sh", [], { env: environment }),
   };
 }
+
+/** What the image writer needs besides: the medium, a keyboard, sticks, the firmware's variables, network cards' addresses. */
+const writerModules = [
+  ...modules.generic,
+  "ata_piix",
+  "ata_generic",
+  "vmd",
+  "aacraid",
+  "smartpqi",
+  "hpsa",
+  "isofs",
+  "vfat",
+  "nls_cp437",
+  "nls_ascii",
+  "usbhid",
+  "hid_generic",
+  "efivarfs",
+  "virtio_net",
+  "vmxnet3",
+  "e1000",
+  "e1000e",
+  "igb",
+  "igc",
+  "ixgbe",
+  "i40e",
+  "r8169",
+  "tg3",
+  "bnx2x",
+  "mlx4_en",
+  "mlx5_core",
+];
+const writerTools = ["/usr/bin/signify-openbsd", "/usr/bin/zstd", "/usr/bin/age", "/usr/bin/efibootmgr"];
+
+/** Kernel and initrd of the image writer, whose parts are node/writer/. Passes on `uname`. */
+export function writerInitrdStage(tools: Tools, kernel: { sha256: string }, init: { sha256: string }): Stage {
+  const environment = { MODULES: writerModules.join(" "), TOOLS: writerTools.join(" ") };
+  return {
+    name: "writer-initrd",
+    version: scriptVersion(tools, "initrd.sh"),
+    options: { epoch: tools.epoch, ...environment },
+    inputs: { kernel, init },
+    outputs: ["vmlinuz", "initrd"],
+    run: (work) => runScript(tools, work, "initrd.sh", [], { env: environment }),
+  };
+}

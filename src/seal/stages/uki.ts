@@ -2,9 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Stage } from "../../assemble/engine.ts";
 import type { Tools } from "../../assemble/tools.ts";
-import { buildUki } from "../uki.ts";
-
-const stub = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+import { buildUki, ukiStub } from "../uki.ts";
 
 /**
  * Kernel command line of the sealed platform, without the root's own words. These come after `--`: what firmware tables
@@ -39,7 +37,7 @@ export function ukiStage(tools: Tools, root: Stage, initrd: Stage, layer: { sha2
       const cmdline = [...commandLine, "--", `kubedos.root=${blocks}:${roothash}:${salt}`].join(" ");
       const base = await readFile(work.inputs["initrd"]!);
       const padding = Buffer.alloc((4 - (base.length % 4)) % 4);
-      const image = buildUki(await readFile(join(tools.foundry.directory, stub)), [
+      const image = buildUki(await readFile(join(tools.foundry.directory, ukiStub)), [
         { name: ".osrel", content: await readFile(work.inputs["osrel"]!) },
         { name: ".cmdline", content: Buffer.from(cmdline) },
         { name: ".uname", content: Buffer.from(String(work.meta[initrd.name]!["uname"])) },

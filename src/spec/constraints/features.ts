@@ -77,15 +77,24 @@ export const possibleGatesOnly: Constraint = {
 /** What destroys is said twice: by the field that asks for it and by `policy.allowDestroy`. */
 export const explicitDestroy: Constraint = {
   name: "explicit-destroy",
-  reads: ["policy.onChange", "policy.allowDestroy"],
+  reads: ["policy.onChange", "policy.allowDestroy", "install.wipe"],
   check({ spec }) {
-    if (spec.policy.onChange !== "replace" || spec.policy.allowDestroy) return [];
-    return [
-      {
+    if (spec.policy.allowDestroy) return [];
+    const findings: Finding[] = [];
+    if (spec.policy.onChange === "replace") {
+      findings.push({
         path: ["policy", "onChange"],
         message: "`policy.onChange: replace` destroys the state of machines, and `policy.allowDestroy` is not true",
         hint: "write `allowDestroy: true` beside it, or `onChange: refuse`",
-      },
-    ];
+      });
+    }
+    if (spec.install.wipe) {
+      findings.push({
+        path: ["install", "wipe"],
+        message: "`install.wipe: true` destroys what is on a disk, and `policy.allowDestroy` is not true",
+        hint: "write `policy: { allowDestroy: true }`, or `wipe: false`",
+      });
+    }
+    return findings;
   },
 };

@@ -1,0 +1,209 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, mkdir, open, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { stageId } from "../../src/assemble/engine.ts";
+import { buildGraph } from "../../src/lifecycle/graph.ts";
+import { build, type BuildResult } from "../../src/lifecycle/build.ts";
+import { openProject, type Project } from "../../src/lifecycle/project.ts";
+import { findInIso } from "../../src/media/iso9660.ts";
+import { readAction } from "../../src/store/actions.ts";
+import { hashFile } from "../../src/store/store.ts";
+import { sealedSeeds } from "../../src/media/seeds.ts";
+import { kubedos } from "../cli/kubedos.ts";
+import { partitionOffset } from "./image.ts";
+import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
+import { withMachine } from "./machine.ts";
+import { makeScratch, type Scratch } from "./support.ts";
+
+// One medium for two nodes, of which one is known by its machine's UUID. Which disk is chosen, and what else stops the
+// writer, is in tests/media/writer.test.ts.
+const uuid = "6b1d2a8e-3c1f-4a52-9f0e-0123456789ab";
+const passphrase = "correct horse battery staple";
+let scratch: Scratch;
+let project: Project;
+let built: BuildResult;
+let medium: string;
+/** sha256 and size of the image that the medium installs. */
+let image: { sha256: string; sizeBytes: number };
+beforeAll(async () => {
+  scratch = await makeScratch();
+  await kubedos(["--version"]); // bundles the agent where that is due
+  const specFile = join(scratch.directory, "lab.yaml");
+  await writeFile(
+    specFile,
+    [
+      "apiVersion: kubedos/v1",
+      "metadata: { name: lab }",
+      "platform: { kernel: generic }",
+      "underlay: { cidr: 10.100.0.0/24 }",
+      "targets: [raw, iso]",
+      "nodes:",
+      "  - { name: hub, roles: [hub] }",
+      `  - { name: worker-1, hardware: { uuid: ${uuid} } }`,
+      "",
+    ].join("\n"),
+  );
+  project = await openProject(specFile, { vault: {}, create: true }, scratch.context);
+  built = await build(project.build, project.paths, project.store, scratch.context);
+  const artifact = (target: string) => built.artifacts.find((one) => one.target === target)!;
+  medium = artifact("iso").path;
+  image = artifact("raw");
+});
+afterAll(() => scratch?.remove());
+
+/** A disk of zeros. */
+async function disk(name: string, sizeMiB = 2048): Promise<string> {
+  const file = join(scratch.directory, `${name}.disk`);
+  await writeFile(file, "");
+  await truncate(file, sizeMiB * 1024 * 1024);
+  return file;
+}
+
+const drive = (file: string) => `file=${file},format=raw`;
+
+/** sha256 of the first so many bytes of a disk, without those that a seed takes. */
+async function hashOf(file: string, sizeBytes: number): Promise<string> {
+  const seedAt = await partitionOffset(file, "kubedos-seed");
+  const hash = createHash("sha256");
+  const handle = await open(file);
+  const chunk = Buffer.alloc(1024 * 1024);
+  for (let at = 0; at < sizeBytes; at += chunk.length) {
+    await handle.read(chunk, 0, chunk.length, at);
+    hash.update(at >= seedAt && at < seedAt + 2 * chunk.length ? Buffer.alloc(chunk.length) : chunk);
+  }
+  await handle.close();
+  return hash.digest("hex");
+}
+
+/** The medium with something in the place that is left for seeds. */
+async function withSeeds(name: string, seeds: Uint8Array): Promise<string> {
+  const copy = join(scratch.directory, `${name}.iso`);
+  await copyFile(medium, copy, constants.COPYFILE_FICLONE);
+  const room = (await findInIso(copy, "KUBEDOS/SEEDS"))!;
+  const file = await open(copy, "r+");
+  await file.write(seeds, 0, seeds.length, room.offsetBytes);
+  await file.close();
+  return copy;
+}
+
+function install(
+  options: Omit<InstallerOptions, "medium"> & { medium?: string },
+  use: (installer: Installer) => Promise<void>,
+): Promise<void> {
+  return withInstaller(scratch, { medium, ...options }, use);
+}
+
+test("made again, the medium has the same bytes", async () => {
+  const graph = buildGraph(project.build, project.store);
+  const { stage } = graph.targets.find(({ name }) => name === "iso")!;
+  const inputs: Record<string, string> = {};
+  for (const [name, input] of Object.entries(stage.inputs)) {
+    if ("sha256" in input) continue;
+    const action = await readAction(project.store, stageId(input.stage));
+    inputs[name] = project.store.path(action!.outputs[input.output]!.sha256);
+  }
+  const out = join(scratch.directory, "again");
+  await mkdir(out);
+  await stage.run({ inputs, meta: {}, out, progress: () => undefined, signal: scratch.context.signal });
+  expect(await hashFile(join(out, "image"))).toBe(await hashFile(medium));
+  expect((await stat(medium)).size).toBeLessThan(350e6);
+});
+
+test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
+  const target = await disk("whole");
+  const seeds = await sealedSeeds(project, passphrase);
+  const vars = await copyVariables(scratch, built.firmware.vars, "whole");
+  const firmware = { code: built.firmware.code, vars };
+  const options = {
+    name: "whole",
+    medium: await withSeeds("whole", seeds),
+    stick: true,
+    disks: [drive(target)],
+    firmware,
+  };
+  await install({ ...options, extraArguments: ["-uuid", uuid] }, async (installer) => {
+    await installer.shows(/this machine is worker-1/);
+    await installer.shows(/Enter passphrase/);
+    await installer.types("not the right words");
+    await installer.shows(/try 2 of 5/);
+    await installer.types(passphrase);
+    await installer.shows(/verified: sha256/);
+    await installer.shows(/seed of worker-1 stored/);
+    await installer.shows(/boot entry: kubedos/);
+    await installer.restarts();
+  });
+  expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
+  // The installed disk alone, with the variables that the writer has changed.
+  const node = project.spec.nodes.find(({ name }) => name === "worker-1")!;
+  await withMachine(scratch, { name: "installed", node, image: target, firmware, seed: undefined }, async (machine) => {
+    await machine.reaches("rendered");
+    const sealed = (await machine.events()).find((event) => event.type === "node.phase" && event.phase === "sealed");
+    expect(sealed).toMatchObject({ node: "worker-1" });
+  });
+});
+
+test.concurrent("a CD, by BIOS, without seeds, after a power cut in the midst of the write: begun anew, and whole", async () => {
+  const target = await disk("cut");
+  const options = { name: "cut", disks: [drive(target)] };
+  await install(options, async (installer) => {
+    await installer.shows(/written \d+ of \d+ MiB/);
+    await installer.cutsPower();
+  });
+  expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+  await install(options, async (installer) => {
+    await installer.shows(/no seeds from the medium/);
+    await installer.shows(/verified: sha256/);
+    await installer.shows(/switch its firmware to UEFI/);
+    await installer.restarts();
+  });
+  expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
+});
+
+test.concurrent("a CD, by UEFI; a disk with a bad block: stopped, and the disk is not one that starts", async () => {
+  const target = await disk("bad");
+  // blkdebug(QEMU): every write to one sector, 100 MiB in, fails.
+  const rules = join(scratch.directory, "rules");
+  const sector = (100 * 1024 * 1024) / 512;
+  await writeFile(rules, `[inject-error]\nevent = "write_aio"\nerrno = "5"\nsector = "${sector}"\n`);
+  const bad = `file=blkdebug:${rules}:${target},format=raw,werror=report`;
+  const vars = await copyVariables(scratch, built.firmware.vars, "bad");
+  await install({ name: "bad", disks: [bad], firmware: { code: built.firmware.code, vars } }, async (installer) => {
+    await installer.shows(/installation stopped: \/dev\/vda (cannot be written|does not give back|cannot be read)/);
+  });
+  expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+});
+
+test.concurrent("the medium taken out while it is read: stopped, and the disk is not one that starts", async () => {
+  const target = await disk("ejected");
+  await install({ name: "ejected", disks: [drive(target)] }, async (installer) => {
+    await installer.shows(/written \d+ of \d+ MiB/);
+    await installer.ejects();
+    await installer.shows(/installation stopped: the medium cannot be read to its end/);
+  });
+  expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+});
+
+test.concurrent("the machine is not known, and five passphrases are wrong: stopped before anything is written", async () => {
+  const target = await disk("seeds");
+  const right = await withSeeds("right", await sealedSeeds(project, passphrase));
+  await install({ name: "wrong", medium: right, disks: [drive(target)] }, async (installer) => {
+    await installer.shows(/which node is this machine\?/);
+    await installer.types("hub");
+    for (let tried = 1; tried <= 5; tried++) {
+      await installer.shows(new RegExp(`try ${tried} of 5(.|\n)*Enter passphrase`));
+      await installer.types("guess");
+    }
+    await installer.shows(/installation stopped: 5 wrong passphrases/);
+    expect(await installer.console()).not.toContain("writing to");
+  });
+});
+
+async function readHead(file: string): Promise<Buffer> {
+  const head = Buffer.alloc(1024 * 1024);
+  const handle = await open(file);
+  await handle.read(head, 0, head.length, 0);
+  await handle.close();
+  return head;
+}

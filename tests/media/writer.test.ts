@@ -1,0 +1,163 @@
+import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { run } from "../../src/host/run.ts";
+
+// Parts of node/writer/ run here by the shell that the medium has, with files as disks and a directory as /sys. What the
+// kernel and the firmware do is for tests/boot/iso.test.ts.
+const mib = 1024 * 1024;
+const parts = join(import.meta.dirname, "../../node/writer");
+let scratch: string;
+beforeEach(async () => {
+  scratch = await mkdtemp(join(tmpdir(), "kd-writer-"));
+  for (const name of ["sys/block", "dev", "run", "here"]) await mkdir(join(scratch, name), { recursive: true });
+});
+afterEach(() => rm(scratch, { recursive: true, force: true }));
+
+interface Disk {
+  mib?: number;
+  removable?: boolean;
+  serial?: string;
+  /** Bytes at offsets; negative: from the end. */
+  holds?: Record<number, string>;
+}
+
+async function disk(name: string, { mib: size = 8, removable = false, serial, holds = {} }: Disk = {}): Promise<void> {
+  const about = { size: String((size * mib) / 512), ro: "0", removable: removable ? "1" : "0", serial: serial ?? name };
+  for (const [file, text] of Object.entries(about)) {
+    const path = join(scratch, "sys/block", name, file);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, `${text}\n`);
+  }
+  const device = join(scratch, "dev", name);
+  await writeFile(device, "");
+  await truncate(device, size * mib);
+  const handle = await open(device, "r+");
+  for (const [at, text] of Object.entries(holds))
+    await handle.write(text, Number(at) + (Number(at) < 0 ? size * mib : 0));
+  await handle.close();
+}
+
+const image = Buffer.concat([Buffer.from("first".padEnd(mib, "x")), Buffer.alloc(3 * mib, "rest")]);
+const sha256 = createHash("sha256").update(image).digest("hex");
+
+/** What the writer says, and whether it went on to the end. */
+async function writer(words: string, policy: Record<string, string> = {}): Promise<{ said: string; ended: boolean }> {
+  const settings = { want_serial: "", want_path: "", min_gib: "", max_gib: "", wipe: "no", ...policy };
+  const script = [
+    "set -o pipefail",
+    'say() { echo "$*"; }',
+    "show() { :; }",
+    "forget_cached() { :; }",
+    'fail() { echo "installation stopped: $*"; exit 1; }',
+    `sys='${scratch}/sys' dev='${scratch}/dev' run='${scratch}/run' here='${scratch}/here' consoles='' mib=${mib}`,
+    `size=${image.length} sha256=${sha256} seed_at=${2 * mib} whence='the medium' instead='(removed?)'`,
+    ...Object.entries(settings).map(([key, value]) => `${key}='${value}'`),
+    ...["disk", "seeds", "write"].map((part) => `. '${parts}/${part}'`),
+    words,
+  ];
+  const file = join(scratch, "script");
+  await writeFile(file, script.join("\n"));
+  await chmod(file, 0o755);
+  const { stdout, status } = await run("busybox", ["sh", file], { okStatuses: [0, 1] });
+  return { said: stdout.replaceAll(`${scratch}/dev/`, "/dev/"), ended: status === 0 };
+}
+
+const choose = (policy?: Record<string, string>) => writer('choose_disk; echo "chosen $target"', policy);
+
+test("one blank disk fits; a medium, a seed, a stick, an optical drive and one that is too small do not", async () => {
+  await disk("vda", { mib: 2 });
+  await disk("vdb");
+  await disk("vdc", { holds: { 0: "KUBEDOS-SEED 1 4096\n" } });
+  await disk("sda", { removable: true });
+  await disk("sr0");
+  await disk("sdb");
+  const { said } = await writer('medium_disk=sdb; choose_disk; echo "chosen $target"');
+  expect(said).toContain("chosen /dev/vdb\n");
+  expect(said).toContain("disk /dev/vda, 2 MiB, serial vda: is too small: the image needs 4 MiB\n");
+  expect(said).toContain("disk /dev/vdc, 8 MiB, serial vdc: is a seed\n");
+  expect(said).toContain("disk /dev/sda, 8 MiB, serial sda: is removable\n");
+  expect(said).toContain("disk /dev/sdb, 8 MiB, serial sdb: is the medium\n");
+  expect(said).not.toContain("sr0");
+});
+
+test("no disk at all: stopped", async () => {
+  expect(await choose()).toEqual({ said: expect.stringContaining("installation stopped: no disk fits"), ended: false });
+});
+
+test("two that fit: stopped, both named", async () => {
+  await disk("vda");
+  await disk("vdb");
+  expect((await choose()).said).toContain("installation stopped: more than one disk fits: vda vdb;");
+});
+
+test.each([
+  ["at its start", 0],
+  ["behind its start", 700_000],
+  ["at its end", -512],
+])("data %s: not taken, and not changed; taken with a rule and leave to wipe", async (_where, at) => {
+  await disk("vda", { holds: { [at]: "EFI PART" } });
+  const before = await readFile(join(scratch, "dev/vda"));
+  const { said } = await choose();
+  expect(said).toContain("holds data, and the spec does not say that it may be wiped");
+  expect(said).toContain("no disk fits");
+  expect((await readFile(join(scratch, "dev/vda"))).equals(before)).toBe(true);
+  expect((await choose({ wipe: "yes", want_serial: "vda" })).said).toContain("chosen /dev/vda");
+});
+
+test("all rules must hold; a removable disk is taken only by its name", async () => {
+  await disk("vda", { mib: 1024 });
+  await disk("vdb", { mib: 2048, serial: "S1" });
+  await disk("sda", { mib: 4096, removable: true, serial: "S2" });
+  expect((await choose({ min_gib: "2" })).said).toContain("chosen /dev/vdb");
+  expect((await choose({ max_gib: "1" })).said).toContain("chosen /dev/vda");
+  expect((await choose({ want_serial: "S2" })).said).toContain("chosen /dev/sda");
+  expect((await choose({ want_path: "/dev/vdb" })).said).toContain("chosen /dev/vdb");
+  expect((await choose({ want_path: "/dev/vdb", want_serial: "S2" })).said).toContain("no disk fits");
+});
+
+const writes = (source: string) =>
+  writer(`target=$dev/vda; chosen=''; stream() { ${source}; }; write_image; echo complete`);
+const head = async () => (await readFile(join(scratch, "dev/vda"))).subarray(0, mib);
+const blank = Buffer.alloc(mib);
+
+test("what is written is the image, and nothing but the image", async () => {
+  await disk("vda");
+  await writeFile(join(scratch, "image"), image);
+  const { said } = await writes(`zstd -qc '${scratch}/image'`);
+  expect(said).toContain("verified: sha256 of what the disk gives back is as manufactured\ncomplete");
+  const after = await readFile(join(scratch, "dev/vda"));
+  expect(after.subarray(0, image.length).equals(image)).toBe(true);
+  expect(after.subarray(image.length).every((byte) => byte === 0)).toBe(true);
+});
+
+test.each([
+  ["nothing comes", "false", "the medium cannot be read to its end"],
+  ["it ends in the midst", "zstd -qc '$IMAGE' | head -c 80", "the medium cannot be read to its end"],
+  ["another image comes", "zstd -qc '$OTHER'", "does not give back what was written"],
+])("%s: stopped, and the disk is not one that starts", async (_what, source, message) => {
+  await disk("vda", { holds: { 0: "EFI PART" } });
+  const other = Buffer.from(image);
+  other[3 * mib] = 0;
+  await writeFile(join(scratch, "image"), image);
+  await writeFile(join(scratch, "other"), other);
+  const { said, ended } = await writes(
+    source.replace("$IMAGE", `${scratch}/image`).replace("$OTHER", `${scratch}/other`),
+  );
+  expect(said).toContain(`installation stopped: ${message}`.replace(": does", ": /dev/vda does"));
+  expect(ended).toBe(false);
+  expect((await head()).equals(blank)).toBe(true);
+});
+
+test("a disk that takes no more bytes: stopped with the reason", async () => {
+  await writeFile(join(scratch, "image"), image);
+  const { said } = await writer(
+    `target=/dev/full; chosen=''; stream() { zstd -qc '${scratch}/image'; }; write_image; echo complete`,
+  );
+  expect(said).toContain(
+    "installation stopped: /dev/full cannot be written: dd: error writing '/dev/full': No space left",
+  );
+  expect(said).not.toContain("complete");
+});
