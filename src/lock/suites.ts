@@ -1,5 +1,5 @@
 import type { Spec } from "../spec/types.ts";
-import type { AptSource } from "./apt.ts";
+import type { AptSource } from "./private-apt.ts";
 
 /** The suites behind a repository profile: `base` is the release alone, the others add updates and security fixes. */
 export function suitesOfProfile(
