@@ -1,3 +1,4 @@
+import type { EnrollList } from "./enroll.ts";
 import type { NodeFacts, NodePhase } from "./events.ts";
 
 /**
@@ -50,6 +51,8 @@ export interface EnrollmentFacts {
   rejected: string[];
   denied: string[];
   answering: string[];
+  /** How the enrollment on this hub stands; absent: its service has not said so. */
+  enrollment?: EnrollList;
 }
 
 export interface ListeningSocket {

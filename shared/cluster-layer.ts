@@ -37,7 +37,7 @@ export interface LayerNode {
   hostKey: string;
   /** On hubs of a platform with Ansible: base64 part of the ssh-ed25519 key that this hub drives the nodes with. */
   automationKey?: string;
-  /** RSA public key of its Salt minion, PEM. */
+  /** RSA public key of its Salt minion, PEM; absent where the node makes it. */
   saltKey?: string;
 }
 
@@ -96,8 +96,8 @@ export interface ClusterLayer {
   /** Certificates of the cluster's authorities. */
   pki?: LayerPki;
   edge?: LayerEdge;
-  /** RSA public key that all Salt masters have, PEM. */
-  salt?: { masterKey: string };
+  /** RSA public key that all Salt masters have, PEM; who makes the minions' keys (absent: the foundry, beforehand). */
+  salt?: { masterKey: string; enrollment?: "join" };
   /** Where the nodes' apt looks; absent: the platform has no apt. */
   repository?: LayerRepository;
 }

@@ -44,7 +44,7 @@ export function operatorCommonName(name: string): string {
 
 /** Services that are restarted when their certificate has been renewed; the agent takes up its own. */
 export const pkiUnits: Record<PkiPurpose, readonly string[]> = {
-  agent: [],
+  agent: ["kubedos-enroll.service"],
   etcd: ["etcd.service"],
   telemetry: ["kubedos-journal-tls.service", "systemd-journal-upload.service"],
 };

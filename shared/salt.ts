@@ -1,10 +1,12 @@
 import type { ClusterLayer, LayerNode } from "./cluster-layer.ts";
 import type { RenderedFile } from "./render/render.ts";
+import { enrollPaths } from "./enroll.ts";
 import { controlPlane, isHub, planeAddress } from "./render/peers.ts";
 
 /**
  * Salt in a cluster: every hub is a master, every node a minion of all of them. All masters have one key, which the
- * minions know beforehand; the masters know every minion's key beforehand. Both come from the cluster layer.
+ * minions know beforehand. The masters know every minion's key beforehand too, from the cluster layer, unless nodes make
+ * their keys themselves (shared/enroll.ts).
  */
 
 /** Salt's own ports: publish, and requests. */
@@ -43,6 +45,8 @@ export function renderSalt(layer: ClusterLayer, node: LayerNode): RenderedFile[]
   add("minion.d/kubedos.conf", json(minionOptions(layer, node, hubs)));
   add("keys/minion/minion_master.pub", pem(salt.masterKey));
   if (node.saltKey !== undefined) add("keys/minion/minion.pub", pem(node.saltKey));
+  const mode = salt.enrollment ?? "preseed";
+  files.push({ path: mode === "join" ? enrollPaths.mode : enrollPaths.enrolled, mode: 0o644, content: `${mode}\n` });
   if (!isHub(node)) return files;
   add("master.d/kubedos.conf", json({ interface: planeAddress(control, node) }));
   add("keys/master/master.pub", pem(salt.masterKey));

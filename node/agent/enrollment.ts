@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { appendFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { EnrollmentFacts } from "../../shared/agent-api.ts";
+import { type EnrollList, enrollPaths } from "../../shared/enroll.ts";
 import { KubedosError } from "../../shared/error.ts";
 import type { Emit, RefusalReason } from "../../shared/events.ts";
 import { isHub } from "../../shared/render/peers.ts";
@@ -44,7 +45,16 @@ export async function enrollmentFacts(paths: NodePaths, identity: Identity): Pro
     rejected: keys(paths, "minions_rejected"),
     denied: keys(paths, "minions_denied"),
     answering: parsePing(readText(paths.at(pingFile)) ?? ""),
+    enrollment: readSummary(paths),
   };
+}
+
+function readSummary(paths: NodePaths): EnrollList | undefined {
+  try {
+    return JSON.parse(readText(paths.at(enrollPaths.summary)) ?? "") as EnrollList;
+  } catch {
+    return undefined;
+  }
 }
 
 /** `salt --static --out=json '*' test.ping`: `{"core-1": true, "worker-1": false}`. @throws when it is nothing like it */
@@ -59,7 +69,7 @@ export function parsePing(text: string): string[] {
   return Object.entries(value).flatMap(([name, answer]) => (answer === true ? [name] : []));
 }
 
-/** Says of every key that the master did not take, once, whose it claims to be. Does not end. */
+/** Says of every key that the master did not take, once, whose it claims to be; also to the audit log. Does not end. */
 export async function watchRefusals(paths: NodePaths, { node }: Identity, emit: Emit): Promise<void> {
   const said = new Set<string>();
   for (;;) {
@@ -74,6 +84,9 @@ export async function watchRefusals(paths: NodePaths, { node }: Identity, emit: 
         // The name is a stranger's choice.
         const shown = name.replaceAll(/[^\x21-\x7e]/g, "?").slice(0, 128);
         emit({ type: "enroll.refused", node: node.name, name: shown, reason, fingerprint });
+        // For kubedos-enroll.service, which may not look into the master's directory.
+        const line = JSON.stringify({ name: shown, reason, fingerprint });
+        appendFileSync(paths.at(enrollPaths.refused), `${line}\n`, { mode: 0o644 });
       }
     }
     await sleep(watchMs);

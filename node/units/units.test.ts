@@ -57,7 +57,9 @@ test.each(own)("systemd understands %s", (name) => {
 test.each([
   ["kubedos-agent.service", 30],
   ["kubedos-converge.service", 30],
+  ["kubedos-enroll.service", 20],
   ["kubedos-firewall.service", 30],
+  ["kubedos-join.service", 20],
   ["kubedos-journal-remote.service", 30],
   ["kubedos-journal-tls.service", 30],
   ["kubedos-modules-lock.service", 30],
@@ -65,6 +67,7 @@ test.each([
   ["kubedos-sysctl.service", 30],
   ["kubedos-verity.service", 30],
   ["kubedos-wireguard@wg1.service", 30],
+  ["kubedos-salt-accept.service", 20],
   ["kubedos-salt-ping.service", 30],
   ["salt-master.service", 30],
 ])("%s is exposed to at most %i tenths", (name, threshold) => {
@@ -78,10 +81,15 @@ test("no unit of ours takes a private key on its command line or keeps more cred
     return text.split("\n").filter((line) => /^(Import|Load|Set)Credential/.test(line));
   });
   expect(imports.toSorted()).toEqual([
+    "ImportCredential=kubedos.enroll.token",
+    "ImportCredential=kubedos.node",
+    "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.pki.*",
     "ImportCredential=network.wireguard.private.%i",
+    "LoadCredential=agent.crt:/run/kubedos/pki/agent.crt",
+    "LoadCredential=agent.key:/run/kubedos/pki/agent.key",
     "LoadCredential=master.pem:kubedos.salt.master.pem",
     "LoadCredential=minion.pem:kubedos.salt.minion.pem",
     "LoadCredential=telemetry.pem.key:/run/kubedos/pki/telemetry.key",

@@ -19,7 +19,7 @@ import { archiveKey } from "../vault/archive-key.ts";
 import { openpgpArmoredCertificate } from "../vault/openpgp.ts";
 import { layerRepository } from "./repository.ts";
 import { assertFoundry, clusterId, drivesNodes, nodeOwner, operatorAccess } from "./keys.ts";
-import type { SaltKeys } from "./salt.ts";
+import { nodesJoin, type SaltKeys } from "./salt.ts";
 
 /** What the platform's features bring to the cluster layer. */
 export interface LayerParts {
@@ -65,7 +65,9 @@ export function clusterLayer(spec: Spec, vault: Vault, parts: LayerParts): Clust
     sysctls: { ...parts.sysctls },
     ...(parts.pki !== undefined && { pki: parts.pki }),
     ...(spec.platform.edge !== undefined && { edge: layerEdge(spec, spec.platform.edge) }),
-    ...(parts.salt !== undefined && { salt: { masterKey: parts.salt.master } }),
+    ...(parts.salt !== undefined && {
+      salt: { masterKey: parts.salt.master, ...(nodesJoin(spec) && { enrollment: "join" as const }) },
+    }),
     ...(repository !== undefined && { repository }),
   };
 }

@@ -34,6 +34,8 @@ export interface UpInputs {
   substrate: Substrate;
   /** Makes one node's seed, when its machine is made. */
   seed(node: string): NodeSeed | Promise<NodeSeed>;
+  /** Lets nodes join that make their keys themselves; absent: all keys are known beforehand. */
+  enroll?(lost: readonly string[], context: RunContext): Promise<void>;
   /** Brings up the operator's own peer on the control plane. */
   connect(lab: Lab, context: RunContext): Promise<void>;
   /** Runs a command on a node as the operator. */
@@ -81,6 +83,10 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   const lost = await waitForPhase("fabric", observer, substrate, lab, spec.acceptance.bootTimeoutSeconds, context);
   const bootSeconds = boot();
   await inputs.connect(lab, context);
+  await inputs.enroll?.(
+    lost.map(({ node }) => node),
+    context,
+  );
 
   // 4. Convergence: the hub does this by itself, with the nodes that have come.
   const hub = inputs.layer.features.includes("ansible") ? transitHub(inputs.layer)?.name : undefined;

@@ -2,7 +2,7 @@ import { KubedosError } from "../../shared/error.ts";
 import { writeUstar } from "../fabric/ustar.ts";
 import { readSmallFile } from "../host/private-file.ts";
 import type { SeedSource } from "../lifecycle/project.ts";
-import { nodeSeed } from "../lifecycle/up-project.ts";
+import { mediumToken, nodeSeed } from "../lifecycle/up-project.ts";
 import { ageSeal } from "../vault/age.ts";
 
 const headerBytes = 4096;
@@ -17,7 +17,8 @@ const headerBytes = 4096;
 export async function sealedSeeds(source: SeedSource, passphrase: string, roomBytes = Infinity): Promise<Buffer> {
   const { nodes } = source.spec;
   const members: { name: string; content: Uint8Array }[] = [];
-  for (const { name } of nodes) members.push({ name: `${name}.seed`, content: (await nodeSeed(source, name)).disk });
+  for (const { name } of nodes)
+    members.push({ name: `${name}.seed`, content: (await nodeSeed(source, name, mediumToken)).disk });
   const sealed = await ageSeal(writeUstar(members), passphrase);
   if (headerBytes + sealed.length > roomBytes) {
     throw new KubedosError("failed", `the seeds of ${nodes.length} nodes need ${sealed.length} bytes`, {

@@ -9,7 +9,7 @@ import {
 } from "../host/block-device.ts";
 import type { RunContext } from "../host/context.ts";
 import { openSeedSource } from "../lifecycle/project.ts";
-import { nodeSeed } from "../lifecycle/up-project.ts";
+import { mediumToken, nodeSeed } from "../lifecycle/up-project.ts";
 import type { UnlockOptions } from "../vault/types.ts";
 import { checkArtifact, readArtifact, type MediumArtifact } from "./artifact.ts";
 import { describeDevice, missingConsent, refusals, type WriteConsent } from "./refusals.ts";
@@ -95,7 +95,7 @@ async function makePatches(
   }
   const source = await openSeedSource(specFile, { vault: request.vault }, context);
   if (seedOf !== undefined) {
-    const content = (await nodeSeed(source, seedOf)).disk;
+    const content = (await nodeSeed(source, seedOf, mediumToken)).disk;
     return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: `seed of ${seedOf}` };
   }
   const passphrase = await readPassphrase(seedsPassphraseFile ?? "");

@@ -189,6 +189,17 @@ const platformSchema = z
       })
       .prefault({})
       .describe("Settings of feature `security`."),
+    salt: z
+      .strictObject({
+        enrollment: z
+          .enum(["preseed", "join"])
+          .default("preseed")
+          .describe(
+            "Who makes the minions' keys. `preseed`: the foundry, beforehand. `join`: each node, which shows a hub a one-time token while an operator holds a window open (docs/enrollment.md).",
+          ),
+      })
+      .prefault({})
+      .describe("Settings of feature `salt`."),
     packages: z
       .array(z.string().meta({ description: "Debian package name.", pattern: "^[a-z0-9][a-z0-9+.-]+$" }))
       .default([])

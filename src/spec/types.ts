@@ -87,6 +87,8 @@ export interface Spec {
     };
     /** Settings of feature `security`. */
     security: { usbStorage: boolean; lockModules: boolean };
+    /** Settings of feature `salt`: who makes the minions' keys. */
+    salt: { enrollment: "preseed" | "join" };
     /** Additional Debian packages. */
     packages: string[];
     /** Virtual environments below `prefix`. */

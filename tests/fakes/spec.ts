@@ -16,6 +16,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
       packages: [],
       python: [],
       security: { usbStorage: true, lockModules: true },
+      salt: { enrollment: "preseed" },
       blobs: [],
       images: [],
       sources: [],

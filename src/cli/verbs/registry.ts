@@ -10,6 +10,7 @@ import { convergeVerb } from "./converge.ts";
 import { diffVerb } from "./diff.ts";
 import { doctorVerb } from "./doctor.ts";
 import { downVerb } from "./down.ts";
+import { enrollVerb } from "./enroll.ts";
 import { initVerb } from "./init.ts";
 import { lockVerb } from "./lock.ts";
 import { logsVerb } from "./logs.ts";
@@ -47,6 +48,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   downVerb,
   capsuleVerb,
   pkiVerb,
+  enrollVerb,
   amiVerb,
   repoVerb,
   storeVerb,

@@ -8,7 +8,10 @@ const askMs = 90_000;
 const defaultSettleMs = 120_000;
 const againMs = 2_000;
 
-/** Every hub's Salt master knows every node and nobody else, and every node answers it. */
+/**
+ * Every hub's Salt master knows every node and nobody else, and every node answers it. No enrollment window is left open,
+ * and the audit log is whole.
+ */
 export const enrollmentGate: Gate = {
   name: "enrollment",
   summary: "every node answers every Salt master, no stranger has a key there",
@@ -51,5 +54,18 @@ function checkHub(hub: string, facts: EnrollmentFacts, names: readonly string[])
       evidence:
         strangers.length === 0 ? `${facts.accepted.length} keys, all of the spec's nodes` : strangers.join(", "),
     },
+    checkWindow(hub, facts),
   ];
+}
+
+function checkWindow(hub: string, { enrollment }: EnrollmentFacts): GateCheck {
+  const what = `${hub}: enrollment is closed and logged`;
+  if (enrollment === undefined) return { what, ok: false, evidence: "kubedos-enroll.service does not run" };
+  const { mode, window, audit } = enrollment;
+  const evidence = [
+    mode === "preseed" ? "keys known beforehand" : window === undefined ? "no window is open" : "A WINDOW IS OPEN",
+    ...(window === undefined ? [] : [`until ${window.closesAt}, by ${window.by}`]),
+    audit.broken === undefined ? `audit log of ${audit.lines} lines` : `the audit log is not whole: ${audit.broken}`,
+  ];
+  return { what, ok: window === undefined && audit.broken === undefined, evidence: evidence.join(", ") };
 }

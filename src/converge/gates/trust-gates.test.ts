@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { EnrollmentFacts } from "../../../shared/agent-api.ts";
+import type { EnrollList } from "../../../shared/enroll.ts";
 import type { NodeFacts } from "../../../shared/events.ts";
 import { fakeLayer, fakeObserver, healthyAgents } from "../../../tests/fakes/cluster.ts";
 import { fakeSpec } from "../../../tests/fakes/spec.ts";
@@ -52,7 +53,15 @@ test("a certificate that is missing or out of date is named with its node and it
   expect(silent.every((check) => !check.ok && check.evidence === "no answer")).toBe(true);
 });
 
-const enrolled: EnrollmentFacts = { accepted: names, waiting: [], rejected: [], denied: [], answering: names };
+const closed: EnrollList = { hub: "hub-1", mode: "join", nodes: [], audit: { lines: 7 } };
+const enrolled: EnrollmentFacts = {
+  accepted: names,
+  waiting: [],
+  rejected: [],
+  denied: [],
+  answering: names,
+  enrollment: closed,
+};
 
 test("enrollment passes with every node known and answering, also when the last one is late", async () => {
   let asked = 0;
@@ -63,7 +72,24 @@ test("enrollment passes with every node known and answering, also when the last 
     ["hub-1: core-1 is enrolled", true],
     ["hub-1: worker-1 is enrolled", true],
     ["hub-1: no stranger", true],
+    ["hub-1: enrollment is closed and logged", true],
   ]);
+});
+
+test("a window that is left open, and a log that was changed, fail it", async () => {
+  const window = { openedAt: "T1", closesAt: "T2", by: "operator alice", approval: true };
+  for (const [enrollment, evidence] of [
+    [{ ...closed, window }, "A WINDOW IS OPEN, until T2, by operator alice, audit log of 7 lines"],
+    [
+      { ...closed, audit: { lines: 3, broken: "line 4 cannot be read" } },
+      "no window is open, the audit log is not whole: line 4 cannot be read",
+    ],
+    [undefined, "kubedos-enroll.service does not run"],
+  ] as const) {
+    const facts = { ...enrolled, enrollment };
+    const checks = await enrollmentGate.run({ ...contextOf(async () => facts), settleMs: -1 });
+    expect(checks.filter((check) => !check.ok).map((check) => check.evidence)).toEqual([evidence]);
+  }
 });
 
 test("a stranger in any state, and a node that is missing, fail it", async () => {
@@ -73,8 +99,9 @@ test("a stranger in any state, and a node that is missing, fail it", async () =>
     rejected: ["mallory"],
     denied: ["core-1"],
     answering: ["hub-1", "core-1", "spy"],
+    enrollment: closed,
   };
-  const checks = await enrollmentGate.run({ ...contextOf(async () => strange), settleMs: 0 });
+  const checks = await enrollmentGate.run({ ...contextOf(async () => strange), settleMs: -1 });
   expect(checks.filter((check) => !check.ok)).toEqual([
     { what: "hub-1: worker-1 is enrolled", ok: false, evidence: "key not accepted, does not answer" },
     {

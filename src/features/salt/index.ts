@@ -1,3 +1,4 @@
+import { enrollPort } from "../../../shared/enroll.ts";
 import { saltPorts } from "../../../shared/salt.ts";
 import { featureNeeds } from "../../spec/feature-needs.ts";
 import { textFile, unitFile } from "../files.ts";
@@ -98,9 +99,16 @@ const shared = [
   "states/top.sls",
 ] as const;
 
+// sysusers.d(5). What the enrollment keeps on the state partition belongs to the same number in every image.
+const sysusers = [
+  'u salt 901 "Salt master" /var/cache/salt-master',
+  'u kubedos-enroll 903 "kubedos enrollment" /var/lib/kubedos-enroll',
+  "",
+].join("\n");
+
 /**
- * Salt: a master on every hub, bound to the control plane, a minion on every node. Keys come from the keyring; nobody
- * is accepted that the cluster layer does not name.
+ * Salt: a master on every hub, bound to the control plane, a minion on every node. Keys come from the keyring
+ * or, in enrollment mode `join`, from the nodes; nobody is accepted that the cluster layer does not name.
  */
 export const feature = {
   name: "salt",
@@ -113,14 +121,25 @@ export const feature = {
     textFile("/etc/salt/minion", assets("node/salt/config/minion")),
     ...shared.map((path) => textFile(`/usr/share/kubedos/salt/${path}`, assets(`node/salt/${path}`))),
     textFile("/usr/lib/kubedos/salt-keys", assets("node/salt/kubedos-salt-keys"), 0o755),
-    textFile("/usr/lib/sysusers.d/kubedos-salt.conf", 'u salt 901 "Salt master" /var/cache/salt-master\n'),
+    textFile("/usr/lib/kubedos/enroll.cjs", assets("dist/enroll.cjs")),
+    textFile("/usr/lib/sysusers.d/kubedos-salt.conf", sysusers),
     ...commands.map(wrapper),
     ...units(assets),
   ],
-  units: { enable: ["salt-master.service", "salt-minion.service"], mask: [] },
+  units: {
+    enable: [
+      "kubedos-enroll.service",
+      "kubedos-join.service",
+      "kubedos-salt-accept.path",
+      "salt-master.service",
+      "salt-minion.service",
+    ],
+    mask: [],
+  },
   sysctls: {},
   modules: [],
   openings: [saltOpening("salt-publish", saltPorts.publish), saltOpening("salt-request", saltPorts.request)],
+  specOpenings: ({ platform }) => (platform.salt.enrollment === "join" ? [saltOpening("enroll", enrollPort)] : []),
   gates: ["enrollment"],
   default: false,
 } satisfies Feature;
@@ -130,9 +149,15 @@ function saltOpening(service: string, port: number): Feature["openings"][number]
 }
 
 function units(assets: Assets): ImageFile[] {
-  return ["kubedos-salt-ping.service", "salt-master.service", "salt-minion.service"].map((name) =>
-    unitFile(assets, name),
-  );
+  return [
+    "kubedos-enroll.service",
+    "kubedos-join.service",
+    "kubedos-salt-accept.path",
+    "kubedos-salt-accept.service",
+    "kubedos-salt-ping.service",
+    "salt-master.service",
+    "salt-minion.service",
+  ].map((name) => unitFile(assets, name));
 }
 
 /** Salt's commands are for root: for an operator they go through sudo. */

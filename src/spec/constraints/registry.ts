@@ -9,7 +9,7 @@ import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
 import { extraFiles, foundryKey, mirrorUrls, packageNames, signingKeys } from "./platform.ts";
 import { openings, planeMtu, planePorts } from "./ports.ts";
-import { edge, etcdMembers, gateFeatures } from "./services.ts";
+import { edge, enrollment, etcdMembers, gateFeatures } from "./services.ts";
 import type { Constraint } from "./types.ts";
 import { gatewayAndDns, nodeAddresses } from "./underlay.ts";
 
@@ -36,6 +36,7 @@ export const constraints: readonly Constraint[] = [
   gateFeatures,
   etcdMembers,
   edge,
+  enrollment,
   explicitDestroy,
   installDisk,
   installRepository,

@@ -27,6 +27,26 @@ export const etcdMembers: Constraint = {
   },
 };
 
+/** Nodes that make their own keys have Salt to make them for, and a place to keep them. */
+export const enrollment: Constraint = {
+  name: "enrollment",
+  reads: ["platform.features", "platform.salt", "platform.state"],
+  check({ spec: { platform } }) {
+    if (platform.salt.enrollment !== "join") return [];
+    const path = ["platform", "salt", "enrollment"];
+    if (!platform.features.includes("salt")) {
+      const hint = "add `salt` to `platform.features`, or remove this";
+      return [
+        { path, message: "`platform.salt.enrollment: join` is for the feature `salt`, which is not chosen", hint },
+      ];
+    }
+    if (platform.state !== "volatile") return [];
+    const message =
+      "with `enrollment: join` a node keeps its own key, and `platform.state: volatile` forgets it at each boot";
+    return [{ path, message, hint: "write `state: encrypted`, or `enrollment: preseed`" }];
+  },
+};
+
 /** The virtual address is wanted and described, or neither; there are nodes to hold it and to serve behind it. */
 export const edge: Constraint = {
   name: "edge",
