@@ -1,4 +1,5 @@
-// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,qemu] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,qemu] [--nodes 3,20] [--json FILE]
+// --nodes: of the convergence.
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
 import { writeFile } from "node:fs/promises";
@@ -12,6 +13,12 @@ import { benchScale } from "./bench/scale.mjs";
 import { benchSupplyChain } from "./bench/supply-chain.mjs";
 import { scratchDirectory } from "./bench/support.mjs";
 
+const argument = (name) => {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? undefined : process.argv[at + 1];
+};
+const counts = (argument("--nodes") ?? "3,6,10,20").split(",").map(Number);
+
 const parts = {
   build: benchBuild,
   mkosi: benchMkosi,
@@ -19,14 +26,10 @@ const parts = {
   proof: benchProof,
   chain: benchSupplyChain,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
-  converge: (scratch) => benchConverge(scratch, [3, 6, 20]),
+  converge: (scratch) => benchConverge(scratch, counts),
   qemu: (scratch) => benchMachines(scratch, "qemu", [3]),
 };
 
-const argument = (name) => {
-  const at = process.argv.indexOf(name);
-  return at < 0 ? undefined : process.argv[at + 1];
-};
 const chosen = argument("--only")?.split(",") ?? Object.keys(parts);
 const unknown = chosen.filter((name) => !(name in parts));
 if (unknown.length > 0) {
