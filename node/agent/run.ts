@@ -25,6 +25,8 @@ const firstPollMs = 200;
 const slowestPollMs = 2_000;
 const complainAfterMs = 30_000;
 const factsEveryMs = 30_000;
+/** It goes on without the peers that have not answered by then. */
+const aloneAfterMs = 30_000;
 const mostRequests = 16;
 const stateEveryMs = 500;
 
@@ -59,8 +61,9 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   enter("planes");
   void keepServing("the virtual address is not followed", () => followVip(identity, log), log);
   void keepMetrics(paths, identity, log);
-  await waitForFabric(identity, log);
-  enter("fabric");
+  const whole = waitForFabric(identity, log).then(() => enter("fabric"));
+  // A peer that does not come must not keep the others from what they do.
+  await Promise.race([whole, sleep(aloneAfterMs)]);
   await reportFacts();
   if (isSaltMaster(identity)) void watchRefusals(paths, identity, log.emit);
   const control = controlPlane(layer);

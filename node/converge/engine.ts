@@ -10,6 +10,7 @@ import {
 } from "../../shared/convergence.ts";
 import type { ConvergeFailure, EventBody } from "../../shared/events.ts";
 import { transitHub } from "../../shared/render/peers.ts";
+import { messageOf } from "../agent/text.ts";
 import { callTheRoll } from "./fabric.ts";
 import { isWanted, runGraph, type StageEnd } from "./graph.ts";
 import { runPlaybook } from "./playbook.ts";
@@ -37,11 +38,18 @@ export type Outcome = ConvergenceState["run"]["outcome"];
  * killed at any moment; its events go to a file that the agent passes on.
  */
 export async function converge(engine: Engine): Promise<Outcome> {
-  const { layer, request, signal } = engine;
+  const { layer, self, request, signal } = engine;
   const begin = Date.now();
   const state = openState(engine);
   const { id, options } = state.run;
-  const directory = prepareRunDirectory(automationPaths.state, id);
+  /** Why the state cannot be written; then nothing more is begun. */
+  let unsaved: string | undefined;
+  let directory = "";
+  try {
+    directory = prepareRunDirectory(automationPaths.state, id);
+  } catch (error) {
+    unsaved = messageOf(error);
+  }
   const instances = new Map<string, string>();
   const chosen = layer.nodes.filter(({ name }) => options.limit === undefined || options.limit.includes(name));
   const earlierSeconds = state.run.seconds;
@@ -54,7 +62,11 @@ export async function converge(engine: Engine): Promise<Outcome> {
   }
   function save(): void {
     state.run.seconds = earlierSeconds + (Date.now() - begin) / 1000;
-    writeState(automationPaths.state, state);
+    try {
+      writeState(automationPaths.state, state);
+    } catch (error) {
+      unsaved ??= messageOf(error);
+    }
   }
   function lose(node: string, reason: string): void {
     instances.delete(node);
@@ -71,6 +83,15 @@ export async function converge(engine: Engine): Promise<Outcome> {
   }
 
   async function runStage(stage: ConvergenceStage): Promise<StageEnd> {
+    try {
+      return await tryStage(stage);
+    } catch (error) {
+      return finish(stage, 0, { node: self.name, message: messageOf(error) });
+    }
+  }
+
+  async function tryStage(stage: ConvergenceStage): Promise<StageEnd> {
+    if (unsaved !== undefined) throw new Error(unwritten(unsaved));
     if (signal.aborted) return finish(stage, 0, { message: "interrupted" });
     if (!isWanted(stage, layer.features, options)) return skip(stage);
     if (stage.name === "fabric") return runFabric(stage);
@@ -183,11 +204,16 @@ export async function converge(engine: Engine): Promise<Outcome> {
   }
   await runGraph(runStage, block, stagesAtOnce);
   const bad = Object.values(state.stages).some(({ status }) => status === "failed" || status === "blocked");
+  if (unsaved !== undefined && !bad) lose(self.name, unwritten(unsaved));
   state.run.outcome = signal.aborted ? "interrupted" : bad || state.run.lost.length > 0 ? "failed" : "passed";
   save();
   const { outcome, seconds, changed, lost } = state.run;
   emit({ type: "converge.done", run: id, outcome, seconds, changed, lost });
   return outcome;
+}
+
+function unwritten(reason: string): string {
+  return `the state of the run cannot be written: ${reason}`;
 }
 
 /**

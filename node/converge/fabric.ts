@@ -15,6 +15,9 @@ const slowestWaitMs = 5_000;
 const attemptMs = 20_000;
 /** Handshakes at once: each costs the hub a few milliseconds of its processor. */
 const atOnce = 16;
+const stateDirectory = "/var";
+/** Below this a node counts as full, MiB. */
+const leastFreeMiB = 8;
 
 /**
  * Logs in to every node with the hub's key over the control plane, until it answers or the time is up. The connections
@@ -60,7 +63,7 @@ type Answer = { instance: string; reason?: undefined } | { reason: string };
 async function ask(layer: ClusterLayer, node: LayerNode): Promise<Answer> {
   try {
     const { status, stdout, stderr } = await exec("ssh", sshArguments(layer, node), { timeoutMs: attemptMs });
-    if (status === 0 && stdout.trim() !== "") return { instance: stdout.trim() };
+    if (status === 0) return readAnswer(stdout);
     return { reason: stderr.trim().split("\n").at(-1) || `ssh ended with status ${status}` };
   } catch (error) {
     return { reason: messageOf(error) };
@@ -89,6 +92,22 @@ function sshArguments(layer: ClusterLayer, node: LayerNode): string[] {
     ...["-F", "none", "-n", "-T"],
     ...Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]),
     `${automationLogin}@${planeAddress(controlPlane(layer), node)}`,
-    ...["cat", automationPaths.instance],
+    // One command for both: each login costs the node's processor more than the commands do.
+    ...["cat", automationPaths.instance, "&&", "df", "--block-size=1M", "--output=avail", stateDirectory],
   ];
+}
+
+/**
+ * What a node says to the roll: its boot, then `df --output=avail` in MiB with its heading. A node whose state is full
+ * would fail somewhere in the middle of a stage, with other words for the same thing.
+ */
+export function readAnswer(stdout: string): Answer {
+  const [instance = "", , available] = stdout.trim().split("\n");
+  if (instance === "") return { reason: "it does not say which boot it is" };
+  const freeMiB = Number(available);
+  if (available === undefined || Number.isNaN(freeMiB)) return { reason: `the room on ${stateDirectory} is unknown` };
+  if (freeMiB < leastFreeMiB) {
+    return { reason: `no room on its disk: ${freeMiB} MiB free on ${stateDirectory}, ${leastFreeMiB} MiB are needed` };
+  }
+  return { instance };
 }

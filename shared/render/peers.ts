@@ -15,7 +15,7 @@ export interface Peer {
   keepaliveSeconds: number;
 }
 
-export function isHub(node: LayerNode): boolean {
+export function isHub(node: Pick<LayerNode, "roles">): boolean {
   return node.roles.includes("hub");
 }
 
@@ -59,7 +59,11 @@ export function forwards(layer: ClusterLayer, plane: LayerPlane, node: LayerNode
 }
 
 /** Whether two nodes are peers of each other on a plane. */
-export function arePeers(plane: LayerPlane, a: LayerNode, b: LayerNode): boolean {
+export function arePeers(
+  plane: Pick<LayerPlane, "topology">,
+  a: Pick<LayerNode, "name" | "roles">,
+  b: Pick<LayerNode, "name" | "roles">,
+): boolean {
   return a.name !== b.name && (plane.topology === "mesh" || isHub(a) || isHub(b));
 }
 

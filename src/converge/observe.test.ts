@@ -4,7 +4,7 @@ import { fakeSpec } from "../../tests/fakes/spec.ts";
 import { fakeSubstrate, type FakeSubstrate } from "../../tests/fakes/substrate.ts";
 import { specPaths } from "../host/paths.ts";
 import type { Lab } from "../substrates/types.ts";
-import { observe, waitForPhase } from "./observe.ts";
+import { observe, waitForFabric } from "./observe.ts";
 
 const spec = fakeSpec();
 const names = spec.nodes.map(({ name }) => name);
@@ -15,7 +15,7 @@ function observed(signal = new AbortController().signal) {
   const context = { emit: (event: EventBody) => void events.push(event), signal, offline: true };
   const substrate = fakeSubstrate(names);
   const observer = observe(substrate, lab, context);
-  const wait = (seconds = 30) => waitForPhase("fabric", observer, substrate, lab, seconds, context);
+  const wait = (seconds = 30) => waitForFabric(observer, substrate, lab, seconds, context);
   return { events, substrate, observer, wait };
 }
 
@@ -23,7 +23,19 @@ function reach(substrate: FakeSubstrate, phase: string, nodes: readonly string[]
   for (const node of nodes) substrate.say(node, { type: "node.phase", phase, uptimeSeconds: 12 });
 }
 
-describe("wait for a phase", () => {
+/** Answers a request for the fabric: those peers are silent on every plane. */
+function silence(substrate: FakeSubstrate, silent: Record<string, readonly string[]>): void {
+  substrate.onRequest = (node, { id }) => {
+    const pairs = spec.planes.flatMap(({ name: plane }) =>
+      names
+        .filter((peer) => peer !== node)
+        .map((peer) => ({ plane, peer, received: silent[node]!.includes(peer) ? 0 : 1 })),
+    );
+    substrate.say(node, { type: "node.reply", id, ok: true, data: { pairs } });
+  };
+}
+
+describe("wait for the fabric", () => {
   test("ends when every node has it, or has gone past it", async () => {
     const { substrate, observer, wait, events } = observed();
     reach(substrate, "planes");
@@ -37,6 +49,7 @@ describe("wait for a phase", () => {
   test("a node that fails is lost with its reason; the others are waited for", async () => {
     const { substrate, wait } = observed();
     substrate.say("core-1", { type: "node.phase", phase: "failed", note: "the seed is of another cluster" });
+    silence(substrate, { "hub-1": ["worker-1"], "worker-1": ["hub-1"] });
     reach(substrate, "planes", ["hub-1", "worker-1"]);
     setTimeout(() => reach(substrate, "fabric", ["hub-1", "worker-1"]), 50);
     expect(await wait()).toEqual([{ node: "core-1", reason: "the seed is of another cluster" }]);
@@ -68,6 +81,29 @@ describe("wait for a phase", () => {
     reach(substrate, "fabric", ["hub-1", "worker-1"]);
     reach(substrate, "sealed", ["core-1"]);
     expect(await wait(0)).toEqual([{ node: "core-1", reason: "still at phase sealed after 0 s, waiting for fabric" }]);
+  });
+
+  test("nodes that miss nobody but a lost one are not waited for", async () => {
+    const { substrate, wait } = observed();
+    reach(substrate, "planes");
+    substrate.machines["worker-1"] = "stopped";
+    silence(substrate, { "hub-1": ["worker-1"], "core-1": ["worker-1"] });
+    expect(await wait()).toEqual([{ node: "worker-1", reason: "its machine is stopped" }]);
+  });
+
+  test("a node that runs and that nobody hears is named, and not the others", async () => {
+    const { substrate, wait } = observed();
+    reach(substrate, "planes");
+    silence(substrate, { "hub-1": ["core-1"], "core-1": ["hub-1", "worker-1"], "worker-1": ["core-1"] });
+    const reason = expect.stringMatching(/^no packets between it and hub-1, worker-1 on wg1, /) as unknown;
+    expect(await wait(0)).toEqual([{ node: "core-1", reason }]);
+  });
+
+  test("of two that miss each other both are named", async () => {
+    const { substrate, wait } = observed();
+    reach(substrate, "planes");
+    silence(substrate, { "hub-1": [], "core-1": ["worker-1"], "worker-1": ["core-1"] });
+    expect((await wait(0)).map(({ node }) => node)).toEqual(["core-1", "worker-1"]);
   });
 
   test("Ctrl-C ends it", async () => {

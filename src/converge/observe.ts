@@ -1,5 +1,5 @@
 import { KubedosError } from "../../shared/error.ts";
-import type { AgentRequest } from "../../shared/agent-api.ts";
+import type { AgentRequest, FabricProbe } from "../../shared/agent-api.ts";
 import {
   nodePhases,
   type KubedosEvent,
@@ -10,6 +10,7 @@ import {
 import { delay, nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import type { Lab, Substrate } from "../substrates/types.ts";
+import { blame, silentPairs } from "./absent.ts";
 import { foldProgress, type ConvergenceProgress } from "./progress.ts";
 
 /** What has been seen of one node. */
@@ -104,40 +105,69 @@ export function observe(substrate: Substrate, lab: Lab, context: RunContext): Ob
   return { nodes: () => [...seen.values()], convergence: () => progress, poll, ask };
 }
 
+const probeEveryMs = 5_000;
+const probeTimeoutMs = 15_000;
+
 /**
- * Waits until every node has reached a phase. A node that reports `failed`, or whose machine is gone, ends the wait for
- * it; the others are waited for. Returns the nodes that did not make it, with the reason.
+ * Waits until every node has seen all its peers on every plane. A node that reports `failed`, or whose machine is gone,
+ * is lost; the others are waited for until they miss nobody but those. Returns the nodes that did not make it, with the
+ * reason.
  */
-export async function waitForPhase(
-  phase: NodePhase,
+export async function waitForFabric(
   observer: Observer,
   substrate: Substrate,
   lab: Lab,
   timeoutSeconds: number,
   context: RunContext,
 ): Promise<{ node: string; reason: string }[]> {
-  const goal = nodePhases.indexOf(phase);
+  const goal = nodePhases.indexOf("fabric");
   const deadline = nowMs() + timeoutSeconds * 1000;
-  const lost = new Map<string, string>();
+  let nextProbe = 0;
   for (;;) {
+    // 1. Who is there, who is lost, who may still come.
     await observer.poll();
     const machines = new Map((await substrate.status(lab)).map((machine) => [machine.node, machine.state]));
+    const lost = new Map<string, string>();
     const pending: ObservedNode[] = [];
     for (const node of observer.nodes()) {
       const machine = machines.get(node.node) ?? "absent";
       if (node.phase === "failed") lost.set(node.node, node.note ?? "the node reports a failure");
       else if (machine !== "running") lost.set(node.node, `its machine is ${machine}`);
-      else if (nodePhases.indexOf(node.phase) >= goal && node.phase !== "stopped") lost.delete(node.node);
-      else pending.push(node);
+      else if (nodePhases.indexOf(node.phase) < goal || node.phase === "stopped") pending.push(node);
     }
-    if (pending.length === 0) break;
-    if (nowMs() > deadline) {
-      for (const node of pending) {
-        lost.set(node.node, `still at phase ${node.phase} after ${timeoutSeconds} s, waiting for ${phase}`);
-      }
-      break;
+    const late = nowMs() > deadline;
+    const isUp = (node: ObservedNode) => node.phase === "planes";
+    const mayEnd = lost.size > 0 && pending.every(isUp) && nowMs() >= nextProbe;
+    if (pending.length > 0 && !late && !mayEnd) {
+      await delay(pollMs, context.signal);
+      continue;
     }
-    await delay(pollMs, context.signal);
+    // 2. Those that miss only a lost node are there.
+    for (const { node, phase } of pending.filter((one) => !isUp(one))) {
+      if (late) lost.set(node, `still at phase ${phase} after ${timeoutSeconds} s, waiting for fabric`);
+    }
+    const silent = await probe(pending.filter(isUp), observer, lab, context);
+    for (const [node, pairs] of silent) {
+      if (pairs === undefined && late) lost.set(node, `it does not answer ${timeoutSeconds} s after its start`);
+    }
+    const blamed = blame(
+      [...silent.values()].flatMap((pairs) => pairs ?? []),
+      new Set(lost.keys()),
+    );
+    const whole = pending.every(({ node }) => silent.get(node) !== undefined) && blamed.size === 0;
+    if (late || whole) {
+      return [...lost, ...blamed].map(([node, reason]) => ({ node, reason }));
+    }
+    nextProbe = nowMs() + probeEveryMs;
   }
-  return [...lost].map(([node, reason]) => ({ node, reason }));
+}
+
+/** Asks nodes which of their peers are silent; undefined: the node did not say. */
+async function probe(nodes: readonly ObservedNode[], observer: Observer, lab: Lab, context: RunContext) {
+  const answers = nodes.map(async ({ node }) => {
+    const answer = await observer.ask(node, { command: "fabric", count: 2 }, probeTimeoutMs).catch(() => undefined);
+    context.signal.throwIfAborted();
+    return [node, answer === undefined ? undefined : silentPairs(lab.spec, node, answer as FabricProbe)] as const;
+  });
+  return new Map(await Promise.all(answers));
 }

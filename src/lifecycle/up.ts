@@ -6,7 +6,7 @@ import { openFoundry } from "../assemble/foundry.ts";
 import type { Shell } from "../converge/gates/types.ts";
 import { runGates } from "../converge/acceptance.ts";
 import { convergenceHub } from "../converge/hub.ts";
-import { observe, waitForPhase } from "../converge/observe.ts";
+import { observe, waitForFabric } from "../converge/observe.ts";
 import { writeReport, type Report } from "../converge/report.ts";
 import { convergenceError } from "../converge/text.ts";
 import { waitForConvergence } from "../converge/wait.ts";
@@ -80,7 +80,7 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   }
 
   // 3. Planes: the nodes do this by themselves.
-  const lost = await waitForPhase("fabric", observer, substrate, lab, spec.acceptance.bootTimeoutSeconds, context);
+  const lost = await waitForFabric(observer, substrate, lab, spec.acceptance.bootTimeoutSeconds, context);
   const bootSeconds = boot();
   await inputs.connect(lab, context);
   await inputs.enroll?.(
@@ -91,7 +91,8 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   // 4. Convergence: the hub does this by itself, with the nodes that have come.
   const hub = inputs.layer.features.includes("ansible") ? transitHub(inputs.layer)?.name : undefined;
   const converging = stopwatch();
-  const convergence = hub === undefined ? undefined : await waitForConvergence(hub, observer, substrate, lab, context);
+  const leads = hub !== undefined && !lost.some(({ node }) => node === hub);
+  const convergence = leads ? await waitForConvergence(hub, observer, substrate, lab, context) : undefined;
   const convergenceSeconds = converging();
 
   // 5. Gates and report.
