@@ -47,7 +47,7 @@ export async function planeFacts(identity: Identity): Promise<PlaneFacts[]> {
 }
 
 /** `wg show all …`, wg(8): fields separated by tabs; none where wg cannot tell. */
-export async function wgTable(what: "latest-handshakes" | "transfer"): Promise<string[][]> {
+export async function wgTable(what: "latest-handshakes" | "transfer" | "allowed-ips"): Promise<string[][]> {
   try {
     const { status, stdout } = await exec("wg", ["show", "all", what]);
     if (status !== 0) return [];

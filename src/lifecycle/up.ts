@@ -73,6 +73,7 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
     rootHash: built.rootHash,
     artifacts: lab.artifacts,
   });
+  const earlier = await endedBefore(substrate, lab, context);
   const observer = observe(substrate, lab, context);
   for (const node of spec.nodes) {
     context.signal.throwIfAborted();
@@ -92,7 +93,10 @@ export async function up(inputs: UpInputs, context: RunContext): Promise<UpResul
   const hub = inputs.layer.features.includes("ansible") ? transitHub(inputs.layer)?.name : undefined;
   const converging = stopwatch();
   const leads = hub !== undefined && !lost.some(({ node }) => node === hub);
-  const convergence = leads ? await waitForConvergence(hub, observer, substrate, lab, context) : undefined;
+  const first = leads ? await waitForConvergence(hub, observer, substrate, lab, context) : undefined;
+  // A run that had ended before knows nothing of nodes that have come since.
+  const outdated = first !== undefined && first.run === earlier.run && (first.outcome !== "passed" || !earlier.allRan);
+  const convergence = outdated ? await convergenceHub(inputs).converge({}, context) : first;
   const convergenceSeconds = converging();
 
   // 5. Gates and report.
@@ -164,6 +168,18 @@ async function requireSubstrate(substrate: Substrate): Promise<void> {
     hint: "`kubedos doctor` shows everything that is missing",
     problems: missing.map(({ what, hint }) => ({ message: what, hint })),
   });
+}
+
+/** The convergence that had ended when `up` began, and whether all machines ran then. */
+async function endedBefore(substrate: Substrate, lab: Lab, context: RunContext) {
+  const machines = await substrate.status(lab);
+  const running = machines.filter(({ state }) => state === "running").length;
+  // Starting a machine begins a new log: what follows the nodes must not have read the old one.
+  const before = observe(substrate, lab, { ...context, emit: () => undefined });
+  await before.poll();
+  const progress = before.convergence();
+  const ended = progress !== undefined && progress.outcome !== "running";
+  return { run: ended ? progress.run : undefined, allRan: running === lab.spec.nodes.length };
 }
 
 /** Remembers what each stage took, for the report. */

@@ -3,11 +3,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Report } from "../../src/converge/report.ts";
 import { specPaths, type SpecPaths } from "../../src/host/paths.ts";
-import { run } from "../../src/host/run.ts";
 import type { ClusterStatus } from "../../src/lifecycle/status.ts";
 import { substrates } from "../../src/substrates/registry.ts";
 import { jsonLines, kubedos, projectRoot, start, type Outcome } from "../cli/kubedos.ts";
-import { makeScratch, until, type Scratch } from "./support.ts";
+import { insideContainer, killContainer, makeScratch, until, type Scratch } from "./support.ts";
 
 // One lab of containers that converges by itself, from its first `up` to `down`. The tests build on each other.
 let scratch: Scratch;
@@ -75,10 +74,7 @@ function cli(...args: string[]): Promise<Outcome> {
 
 /** Runs a command as root on a node, without its network. */
 async function inside(node: string, ...command: string[]): Promise<string> {
-  const attachment = await substrates.nspawn.consoleAttachment(paths, node);
-  if (!("command" in attachment)) throw new Error("a command was expected");
-  const enter = attachment.args.slice(0, attachment.args.indexOf("--") + 1);
-  return (await run(attachment.command, [...enter, ...command], { timeoutMs: 60_000 })).stdout;
+  return (await insideContainer(paths, node, command)).stdout;
 }
 
 /** Puts playbooks into /srv/ansible on the hub. */
@@ -136,9 +132,7 @@ test("an engine that is killed in the middle of a stage goes on with what is not
 });
 
 test("a hub that dies in the middle of a stage goes on when it is back, and up ends with every gate passed", async () => {
-  const attachment = await substrates.nspawn.consoleAttachment(paths, "hub");
-  const leader = "command" in attachment ? attachment.args[0]!.replace("--target=", "") : "";
-  await run("kill", ["-KILL", leader]);
+  await killContainer(paths, "hub");
   const first = await up.ended;
   expect(first.status).not.toBe(0);
   expect(first.stderr).toContain("hub");

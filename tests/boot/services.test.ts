@@ -3,12 +3,11 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Report } from "../../src/converge/report.ts";
 import { specPaths, type SpecPaths } from "../../src/host/paths.ts";
-import { run } from "../../src/host/run.ts";
 import { loadSpec } from "../../src/spec/load.ts";
 import { substrates } from "../../src/substrates/registry.ts";
 import type { Lab } from "../../src/substrates/types.ts";
 import { kubedos, projectRoot, type Outcome } from "../cli/kubedos.ts";
-import { makeScratch, until, type Scratch } from "./support.ts";
+import { insideContainer, makeScratch, until, type Scratch } from "./support.ts";
 
 // examples/services.yaml in containers, from `up` to `down`. The tests build on each other.
 let scratch: Scratch;
@@ -37,11 +36,8 @@ function cli(...args: string[]): Promise<Outcome> {
 }
 
 /** Runs a command as root on a node, without its network. */
-async function inside(node: string, command: readonly string[], okStatuses = [0]) {
-  const attachment = await substrates.nspawn.consoleAttachment(paths, node);
-  if (!("command" in attachment)) throw new Error("a command was expected");
-  const enter = attachment.args.slice(0, attachment.args.indexOf("--") + 1);
-  return run(attachment.command, [...enter, ...command], { timeoutMs: 60_000, okStatuses });
+function inside(node: string, command: readonly string[], okStatuses?: readonly number[]) {
+  return insideContainer(paths, node, command, okStatuses);
 }
 
 const anyStatus = Array.from({ length: 256 }, (_, status) => status);

@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startTimeOf, endDaemon, type Daemon } from "../../src/host/daemon.ts";
 import type { RunContext } from "../../src/host/context.ts";
+import type { SpecPaths } from "../../src/host/paths.ts";
+import { run, type RunResult } from "../../src/host/run.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
 import type { TargetName } from "../../src/spec/types.ts";
+import { substrates } from "../../src/substrates/registry.ts";
 import { kubedos } from "../cli/kubedos.ts";
 
 /** A directory of its own for one test file: spec, vault, lock, machines, sockets, identity. */
@@ -117,4 +120,25 @@ export async function until<T>(
     if (Date.now() > deadline) throw new Error(`${what}: not within ${limitSeconds} s\n${await describe()}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+}
+
+/** Runs a command as root on a node of containers, without its network. */
+export async function insideContainer(
+  paths: SpecPaths,
+  node: string,
+  command: readonly string[],
+  okStatuses: readonly number[] = [0],
+): Promise<RunResult> {
+  const attachment = await substrates.nspawn.consoleAttachment(paths, node);
+  if (!("command" in attachment)) throw new Error("a command was expected");
+  const enter = attachment.args.slice(0, attachment.args.indexOf("--") + 1);
+  return run(attachment.command, [...enter, ...command], { timeoutMs: 60_000, okStatuses });
+}
+
+/** Ends a container as if its power went. @throws KubedosError when it does not run */
+export async function killContainer(paths: SpecPaths, node: string): Promise<true> {
+  const attachment = await substrates.nspawn.consoleAttachment(paths, node);
+  const leader = "command" in attachment ? attachment.args[0]!.replace("--target=", "") : "";
+  await run("kill", ["-KILL", leader]);
+  return true;
 }
