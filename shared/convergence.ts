@@ -201,6 +201,8 @@ export interface StageState {
   status: ConvergeStageStatus;
   /** ISO 8601, UTC. */
   startedAt?: string;
+  /** The same, since the begin of the run. */
+  startSeconds?: number;
   seconds?: number;
   /** Tasks that changed something, over all nodes. */
   changed: number;

@@ -91,6 +91,8 @@ export interface ConvergeNodeResult {
   skipped: number;
   /** From the node's first task to the end of its last one. */
   seconds: number;
+  /** When its first task began, since the begin of the run; absent: it was never begun, or an earlier version ran. */
+  startSeconds?: number;
 }
 
 /** The first thing that went wrong in a stage. */
@@ -121,6 +123,8 @@ export type EventBody =
       run: string;
       stage: string;
       status: ConvergeStageStatus;
+      /** When it began, since the begin of the run. */
+      startSeconds?: number;
       seconds?: number;
       changed?: number;
       failure?: ConvergeFailure;

@@ -60,8 +60,18 @@ export async function converge(engine: Engine): Promise<Outcome> {
   function marksOf(stage: ConvergenceStage): Record<string, string> {
     return (state.marks[stage.name] ??= {});
   }
+  /** Seconds of the run, those before it was killed included, at a time of the node's clock in milliseconds. */
+  function sinceBegin(atMs: number): number {
+    return Number((earlierSeconds + (atMs - begin) / 1000).toFixed(3));
+  }
+  function start(stage: ConvergenceStage): number {
+    const now = Date.now();
+    const startedAt = new Date(now).toISOString();
+    enter(stage, { ...freshStage(), status: "running", startedAt, startSeconds: sinceBegin(now) });
+    return now;
+  }
   function save(): void {
-    state.run.seconds = earlierSeconds + (Date.now() - begin) / 1000;
+    state.run.seconds = sinceBegin(Date.now());
     try {
       writeState(automationPaths.state, state);
     } catch (error) {
@@ -78,8 +88,8 @@ export async function converge(engine: Engine): Promise<Outcome> {
     const record = Object.assign(state.stages[stage.name], change);
     state.run.changed = Object.values(state.stages).reduce((sum, { changed }) => sum + changed, 0);
     save();
-    const { status, seconds, changed, failure } = record;
-    emit({ type: "converge.stage", run: id, stage: stage.name, status, seconds, changed, failure });
+    const { status, startSeconds, seconds, changed, failure } = record;
+    emit({ type: "converge.stage", run: id, stage: stage.name, status, startSeconds, seconds, changed, failure });
   }
 
   async function runStage(stage: ConvergenceStage): Promise<StageEnd> {
@@ -117,13 +127,13 @@ export async function converge(engine: Engine): Promise<Outcome> {
   }
 
   async function runFabric(stage: ConvergenceStage): Promise<StageEnd> {
-    const start = Date.now();
-    enter(stage, { ...freshStage(), status: "running", startedAt: new Date().toISOString() });
+    const begun = start(stage);
     const first = request === undefined && state.run.resumed === 0;
     const timeout = first ? (layer.convergence?.nodeTimeoutSeconds ?? defaultNodeTimeoutSeconds) : rollAgainSeconds;
     const { nodes } = state.stages.fabric;
     const roll = await callTheRoll(layer, chosen, timeout, signal, (node, seconds) => {
-      nodes[node] = { ok: 1, changed: 0, failed: 0, unreachable: 0, skipped: 0, seconds };
+      const startSeconds = sinceBegin(begun);
+      nodes[node] = { ok: 1, changed: 0, failed: 0, unreachable: 0, skipped: 0, seconds, startSeconds };
       emit({ type: "converge.node", run: id, stage: stage.name, node, result: nodes[node] });
     });
     for (const [node, instance] of roll.instances) instances.set(node, instance);
@@ -133,7 +143,7 @@ export async function converge(engine: Engine): Promise<Outcome> {
     }
     const nobody =
       instances.size === 0 ? { message: `no node answered: ${roll.lost[0]?.reason ?? "none asked"}` } : undefined;
-    return finish(stage, (Date.now() - start) / 1000, nobody);
+    return finish(stage, (Date.now() - begun) / 1000, nobody);
   }
 
   async function runPlaybooks(
@@ -141,8 +151,7 @@ export async function converge(engine: Engine): Promise<Outcome> {
     playbooks: readonly string[],
     todo: string[],
   ): Promise<StageEnd> {
-    const start = Date.now();
-    enter(stage, { ...freshStage(), status: "running", startedAt: new Date().toISOString() });
+    const begun = start(stage);
     const record = state.stages[stage.name];
     let failure: ConvergeFailure | undefined;
     for (const [number, playbook] of playbooks.entries()) {
@@ -165,6 +174,8 @@ export async function converge(engine: Engine): Promise<Outcome> {
         const sum = (record.nodes[node] ??= { ok: 0, changed: 0, failed: 0, unreachable: 0, skipped: 0, seconds: 0 });
         for (const key of ["ok", "changed", "failed", "unreachable", "skipped", "seconds"] as const)
           sum[key] += one[key];
+        const at = result.starts.get(node);
+        if (at !== undefined) sum.startSeconds ??= sinceBegin(at * 1000);
         record.changed += one.changed;
       }
       for (const { node, reason } of result.lost) lose(node, `${stage.name}: ${reason}`);
@@ -175,7 +186,7 @@ export async function converge(engine: Engine): Promise<Outcome> {
       emit({ type: "converge.node", run: id, stage: stage.name, node, result });
     }
     if (failure === undefined && !partial) mark(stage, todo);
-    return finish(stage, (Date.now() - start) / 1000, failure);
+    return finish(stage, (Date.now() - begun) / 1000, failure);
   }
 
   function mark(stage: ConvergenceStage, nodes: readonly string[]): void {

@@ -24,6 +24,8 @@ export interface PlaybookJob {
 
 export interface PlaybookResult {
   nodes: TaskTally["nodes"];
+  /** When the first task of each node began, seconds since 1970. */
+  starts: TaskTally["starts"];
   /** Absent: it ended well on every node that could be reached. */
   failure?: ConvergeFailure;
   /** Nodes that went away meanwhile. */
@@ -54,7 +56,7 @@ export async function runPlaybook(job: PlaybookJob): Promise<PlaybookResult> {
     follower.poll();
     const failure = failureOf(job, end, tally, `${base}.log`);
     if (end.why === "timeout") writeSync(log, `kubedos: ended after ${job.timeoutSeconds} s\n`);
-    return { nodes: tally.nodes, failure, lost: tally.unreachable() };
+    return { nodes: tally.nodes, starts: tally.starts, failure, lost: tally.unreachable() };
   } finally {
     clearInterval(timer);
     closeSync(log);

@@ -28,6 +28,8 @@ export type TaskLine =
 /** What a playbook did, gathered from its lines. */
 export interface TaskTally {
   nodes: Record<string, ConvergeNodeResult>;
+  /** When the first task of each node began, seconds since 1970. */
+  starts: ReadonlyMap<string, number>;
   /** Takes one more line; hands it back parsed, or nothing where it is none. */
   take(line: string): TaskLine | undefined;
   /** The task that stopped the playbook: the last failed one of a node that Ansible counts as failed. */
@@ -65,6 +67,7 @@ export function taskTally(): TaskTally {
 
   return {
     nodes,
+    starts: firstStart,
     take(text) {
       let line: TaskLine;
       try {

@@ -13,6 +13,8 @@ export interface ConvergenceProgress {
   stages: {
     stage: string;
     status: ConvergeStageStatus;
+    /** When it began, since the begin of the run. */
+    startSeconds?: number;
     seconds?: number;
     changed: number;
     failure?: ConvergeFailure;
@@ -38,8 +40,8 @@ export function foldProgress(
       if (before === undefined || record === undefined || before.run !== event.run) return before;
       if (event.type === "converge.node") record.nodes[event.node] = event.result;
       else {
-        const { status, seconds, changed = 0, failure } = event;
-        Object.assign(record, { status, seconds, changed, failure });
+        const { status, startSeconds, seconds, changed = 0, failure } = event;
+        Object.assign(record, { status, startSeconds, seconds, changed, failure });
       }
       return before;
     }

@@ -2,6 +2,7 @@ import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodePhase } from "../../shared/events.ts";
 import { convergenceProblems, type ConvergenceProgress } from "./progress.ts";
+import { timelineLines } from "./timeline.ts";
 import type { GateResult } from "./acceptance.ts";
 
 /** What `up` found, for machines (report.json) and people (report.md). Times in seconds. */
@@ -107,6 +108,7 @@ function convergenceLines({ convergence, nodes }: Report): string[] {
       return `| ${[stage, status, seconds?.toFixed(1) ?? "", String(changed), ...cells].join(" | ")} |`;
     }),
     "",
+    ...timelineLines(convergence, names),
     ...convergenceProblems(convergence).map((problem) => `- **failed** ${problem.replaceAll("\n", " ")}`),
     ...(convergenceProblems(convergence).length > 0 ? [""] : []),
   ];

@@ -31,7 +31,7 @@ beforeAll(async () => {
   const platform = example.slice(0, example.indexOf("\nnodes:"));
   const own = [
     "nodes:",
-    "  - { name: hub, role: hub, index: 1 }",
+    "  - { name: hub, roles: [hub, edge], index: 1 }",
     "  - { name: core-1, role: core, index: 2 }",
     "  - { name: edge-1, role: edge, index: 3 }",
     "substrate: { name: nspawn }",
