@@ -1,36 +1,47 @@
 import { expect, test } from "vitest";
-import { handshakeWatch, type WatchedPeer } from "./peers.ts";
+import { exampleLayer } from "../../shared/render/testing.ts";
+import { silenceWatch, watchedPeers, type WatchedPeer } from "./peers.ts";
 
 function peer(name: string): WatchedPeer {
-  return { plane: "wg1", name, publicKey: `key-${name}`, endpoint: "10.100.0.11:51821", keepaliveSeconds: 25 };
+  const publicKey = `key-${name}`;
+  return { plane: "wg1", name, address: "10.101.0.2", publicKey, endpoint: "10.100.0.11:51821", keepaliveSeconds: 25 };
 }
-const minuteMs = 60_000;
 
-test("a peer whose handshakes stand still is named after four minutes, and again after four more", () => {
-  const watch = handshakeWatch([peer("a"), peer("b")]);
-  const named: [number, string][] = [];
-  for (let minute = 0; minute <= 9; minute++) {
-    // b shakes hands every other minute.
-    const rows = [
-      ["wg1", "key-a", "1800000000"],
-      ["wg1", "key-b", String(1_700_000_000 + Math.floor(minute / 2))],
-    ];
-    for (const { name } of watch(rows, minute * minuteMs)) named.push([minute, name]);
-  }
-  expect(named).toEqual([
-    [4, "a"],
-    [8, "a"],
-  ]);
+/** What is said of `a`, for each 10 s of what has been received from it. */
+function said(received: readonly number[]): string {
+  const watch = silenceWatch([peer("a")]);
+  return received
+    .map((bytes, at) => {
+      const { quiet, dead } = watch([["wg1", "key-a", String(bytes), "0"]], at * 10_000);
+      return dead.length > 0 ? "D" : quiet.length > 0 ? "q" : ".";
+    })
+    .join("");
+}
+
+test("a peer that sends keepalives is not silent, nor one that was never heard", () => {
+  expect(said([148, 148, 180, 180, 180, 212, 212, 244])).toBe("........");
+  expect(said(Array<number>(30).fill(0))).toBe(".".repeat(30));
 });
 
-test("a clock that is set back is no silence, nor is a peer that has never answered", () => {
-  const watch = handshakeWatch([peer("a"), peer("never")]);
-  const times = ["1800000000", "1799992800", "1799992920", "1799993040", "1799993160", "1799993280"];
-  for (const [at, time] of times.entries()) {
-    const rows = [
-      ["wg1", "key-a", time],
-      ["wg1", "key-never", "0"],
-    ];
-    expect(watch(rows, at * 2 * minuteMs)).toEqual([]);
-  }
+test("a peer is quiet when a keepalive is late, and dead after two minutes, until it is heard", () => {
+  const silent = Array<number>(15).fill(180);
+  expect(said([148, ...silent, 400, 432])).toBe("....qqqqqqqqqDqq..");
+});
+
+test("a peer that was made anew counts from zero: that is no sign of life", () => {
+  expect(said([148, ...Array<number>(12).fill(148), ...Array<number>(12).fill(0), 92])).toBe(
+    "...qqqqqqqqqDqqqqqqqqqqqD.",
+  );
+});
+
+test("only peers that keep up a connection are watched, at their address of each plane", () => {
+  const mesh = exampleLayer();
+  expect(watchedPeers(mesh, mesh.nodes[0]!), "no keepalives").toEqual([]);
+  const spokes = exampleLayer({ topology: "hub" });
+  const seen = watchedPeers(spokes, spokes.nodes[1]!).map(({ plane, name, address }) => [plane, name, address]);
+  expect(seen).toEqual([
+    ["wg1", "hub-1", "10.101.0.1"],
+    ["wg2", "hub-1", "10.102.0.1"],
+    ["wg3", "hub-1", "10.103.0.1"],
+  ]);
 });

@@ -1,69 +1,87 @@
 import type { ClusterLayer, LayerNode } from "../../shared/cluster-layer.ts";
-import { nodePeers } from "../../shared/render/peers.ts";
+import { findNode, nodePeers, planeAddress } from "../../shared/render/peers.ts";
 import type { EventLog } from "./events.ts";
 import { exec } from "./exec.ts";
+import { ping } from "./fabric.ts";
 import type { Identity } from "./identity.ts";
 import { wgTable } from "./planes.ts";
 import { messageOf, sleep } from "./text.ts";
 
-const everyMs = 30_000;
-/** WireGuard makes new keys every two minutes and ends old ones after three, where there is traffic. */
-const staleAfterMs = 240_000;
+const everyMs = 10_000;
+/** A peer that sends keepalives is quiet when one of them is so much late. */
+const lateMs = 5_000;
+/** Longer than WireGuard itself tries one handshake (90 s). */
+const deadAfterMs = 120_000;
 
 /** One peer of one plane, as it stands in the cluster layer. */
 export interface WatchedPeer {
   plane: string;
   name: string;
+  /** On the plane. */
+  address: string;
   publicKey: string;
   endpoint: string;
   keepaliveSeconds: number;
 }
 
-/** Nodes that this one keeps a connection to all the time. */
+/** Nodes that this one hears all the time, because both send keepalives. */
 export function watchedPeers(layer: ClusterLayer, node: LayerNode): WatchedPeer[] {
   return layer.planes.flatMap((plane) =>
-    nodePeers(layer, plane, node).flatMap(({ name, publicKey, endpoint, keepaliveSeconds }) =>
-      endpoint === undefined || keepaliveSeconds === 0
-        ? []
-        : [{ plane: plane.name, name, publicKey, endpoint, keepaliveSeconds }],
-    ),
+    nodePeers(layer, plane, node).flatMap(({ name, publicKey, endpoint, keepaliveSeconds }) => {
+      if (endpoint === undefined || keepaliveSeconds === 0) return [];
+      const address = planeAddress(plane, findNode(layer, name));
+      return [{ plane: plane.name, name, address, publicKey, endpoint, keepaliveSeconds }];
+    }),
   );
 }
 
 /**
- * Tells which peers had handshakes and have none any more. Looks at how long a peer's time of the last handshake has
- * stood still by a clock that is never set, because the times themselves are worth nothing where a clock was wrong.
+ * Tells which peers that were heard are heard no more, from what `wg show all transfer` says at times of a clock that is
+ * never set. `dead`: since long; named again after as long again.
  */
-export function handshakeWatch(
+export function silenceWatch(
   peers: readonly WatchedPeer[],
-): (handshakes: readonly string[][], elapsedMs: number) => WatchedPeer[] {
-  const since = new Map<string, { time: string; elapsedMs: number }>();
-  return (handshakes, elapsedMs) => {
-    const times = new Map(handshakes.map(([plane, key, time = "0"]) => [`${plane} ${key}`, time]));
-    return peers.filter(({ plane, publicKey }) => {
-      const id = `${plane} ${publicKey}`;
-      const time = times.get(id) ?? "0";
-      const known = since.get(id);
-      if (known?.time !== time) since.set(id, { time, elapsedMs });
-      else if (time !== "0" && elapsedMs - known.elapsedMs >= staleAfterMs) {
-        since.set(id, { time, elapsedMs }); // next time after as long again
-        return true;
+): (transfers: readonly string[][], elapsedMs: number) => { quiet: WatchedPeer[]; dead: WatchedPeer[] } {
+  const heard = new Map<string, { bytes: string; atMs: number; deadMs: number }>();
+  return (transfers, elapsedMs) => {
+    const received = new Map(transfers.map(([plane, key, bytes = "0"]) => [`${plane} ${key}`, bytes]));
+    const quiet: WatchedPeer[] = [];
+    const dead: WatchedPeer[] = [];
+    for (const peer of peers) {
+      const id = `${peer.plane} ${peer.publicKey}`;
+      const bytes = received.get(id) ?? "0";
+      const last = heard.get(id);
+      // Its count begins anew when it is made anew: that is not a sign of life.
+      if (last === undefined || (bytes !== last.bytes && bytes !== "0")) {
+        if (bytes !== "0") heard.set(id, { bytes, atMs: elapsedMs, deadMs: elapsedMs });
+        continue;
       }
-      return false;
-    });
+      if (elapsedMs - last.atMs >= peer.keepaliveSeconds * 1000 + lateMs) quiet.push(peer);
+      if (elapsedMs - last.deadMs >= deadAfterMs) {
+        last.deadMs = elapsedMs;
+        dead.push(peer);
+      }
+    }
+    return { quiet, dead };
   };
 }
 
 /**
- * Makes peers that have gone silent anew, as long as the node lives. A WireGuard peer takes no handshake that is dated
- * before the last one: nodes that started with a clock that was ahead, and have had it set back, would not hear each other
- * until that time has come. A peer that is made anew has no memory, and the address that the cluster layer names.
+ * Wakes peers that have gone silent, as long as the node lives. WireGuard takes no handshake from a peer that is dated
+ * before its last one, so a node whose clock has gone back cannot begin one.
+ *
+ * - It was started anew with a clock that is behind: this node has to begin, and does so for a packet that is not
+ *   answered. Keepalives alone would let it wait until the old session ends, up to three minutes.
+ * - Both had clocks that were ahead and have had them set back: neither hears the other until that time has come. A peer
+ *   that is made anew has no memory, and the address that the cluster layer names.
  */
-export async function renewSilentPeers({ layer, node }: Identity, log: EventLog): Promise<void> {
-  const watch = handshakeWatch(watchedPeers(layer, node));
+export async function wakeSilentPeers({ layer, node }: Identity, log: EventLog): Promise<void> {
+  const peers = watchedPeers(layer, node);
+  const watch = silenceWatch(peers);
   for (;;) {
     await sleep(everyMs);
-    for (const peer of watch(await wgTable("latest-handshakes"), performance.now())) {
+    const { quiet, dead } = watch(await wgTable("transfer"), performance.now());
+    for (const peer of dead) {
       const message = `${peer.name} is silent on ${peer.plane}`;
       try {
         await renew(peer);
@@ -72,6 +90,8 @@ export async function renewSilentPeers({ layer, node }: Identity, log: EventLog)
         log.emit({ type: "log", level: "warn", message: `${message}: ${messageOf(error)}` });
       }
     }
+    const addresses = quiet.map(({ address }) => address);
+    if (addresses.length > 0) await ping(addresses, 1).catch(() => undefined); // the packets count, not the answers
   }
 }
 

@@ -15,7 +15,7 @@ import { listeningSockets } from "./listening.ts";
 import { keepMetrics } from "./metrics.ts";
 import { measureOutage } from "./outage.ts";
 import type { NodePaths } from "./paths.ts";
-import { renewSilentPeers } from "./peers.ts";
+import { wakeSilentPeers } from "./peers.ts";
 import { missingPlanes } from "./planes.ts";
 import { parseRequest } from "./request.ts";
 import { scan } from "./scan.ts";
@@ -62,7 +62,7 @@ export async function runAgent(paths: NodePaths, identity: Identity, log: EventL
   enter("planes");
   void keepServing("the virtual address is not followed", () => followVip(identity, log), log);
   void keepMetrics(paths, identity, log);
-  void renewSilentPeers(identity, log);
+  void wakeSilentPeers(identity, log);
   const whole = waitForFabric(identity, log).then(() => enter("fabric"));
   // A peer that does not come must not keep the others from what they do.
   await Promise.race([whole, sleep(aloneAfterMs)]);

@@ -7,7 +7,7 @@ import type { ConvergenceProgress } from "../../src/converge/progress.ts";
 import type { Report } from "../../src/converge/report.ts";
 import { nodeCertificates } from "../../src/fabric/certificates.ts";
 import { specPaths, type SpecPaths } from "../../src/host/paths.ts";
-import { openProject } from "../../src/lifecycle/project.ts";
+import { openProject, type Project } from "../../src/lifecycle/project.ts";
 import { openRunning } from "../../src/lifecycle/running.ts";
 import { nodeSeed } from "../../src/lifecycle/up-project.ts";
 import { substrates } from "../../src/substrates/registry.ts";
@@ -19,6 +19,7 @@ import { insideContainer, killContainer, makeScratch, until, type Scratch } from
 let scratch: Scratch;
 let specFile: string;
 let paths: SpecPaths;
+let project: Project;
 const nodes = ["hub", "core-1", "edge-1"];
 const nodeTimeoutSeconds = 20;
 
@@ -41,6 +42,8 @@ beforeAll(async () => {
     "",
   ];
   await writeFile(specFile, `${platform}\n${own.join("\n")}`);
+  await kubedos(["--version"]); // bundles what is due
+  project = await openProject(specFile, { vault: {}, create: true }, scratch.context);
 });
 afterAll(async () => {
   if (scratch === undefined) return;
@@ -112,7 +115,6 @@ test("a node that never comes is named, the others are converged; after build al
 });
 
 test("a hub that is killed in any stage goes on when it is back, and ends well", async () => {
-  const project = await openProject(specFile, { vault: {}, create: false }, scratch.context);
   const { lab, spec } = await openRunning(specFile);
   const hub = spec.nodes.find(({ name }) => name === "hub")!;
   const left = new Set(
@@ -197,7 +199,7 @@ test("a plane that was cut for half a minute and an address that has changed: fo
 });
 
 test("a certificate that is out of date fails its gate, and is renewed without a restart of the node", async () => {
-  const { spec, vault, authorities } = await openProject(specFile, { vault: {}, create: false }, scratch.context);
+  const { spec, vault, authorities } = project;
   const longAgo = new Date(Date.now() - (spec.trust.certificateDays + 1) * 24 * 3600 * 1000);
   const credentials = await nodeCertificates(spec, vault, authorities, "core-1", longAgo);
   const expired = Buffer.from(credentials["kubedos.pki.agent.crt"]!).toString("base64");
