@@ -1,13 +1,14 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startTimeOf, endDaemon, type Daemon } from "../../src/host/daemon.ts";
+import { endDaemon, isRunning, startTimeOf, type Daemon } from "../../src/host/daemon.ts";
 import type { RunContext } from "../../src/host/context.ts";
 import type { SpecPaths } from "../../src/host/paths.ts";
 import { run, type RunResult } from "../../src/host/run.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
 import type { TargetName } from "../../src/spec/types.ts";
+import { readMachine } from "../../src/substrates/machines.ts";
 import { substrates } from "../../src/substrates/registry.ts";
 import { kubedos } from "../cli/kubedos.ts";
 
@@ -135,10 +136,13 @@ export async function insideContainer(
   return run(attachment.command, [...enter, ...command], { timeoutMs: 60_000, okStatuses });
 }
 
-/** Ends a container as if its power went. @throws KubedosError when it does not run */
+/** Ends a container as if its power went, and waits for its end. @throws KubedosError when it does not run */
 export async function killContainer(paths: SpecPaths, node: string): Promise<true> {
+  const machine = (await readMachine(paths, node))?.process;
   const attachment = await substrates.nspawn.consoleAttachment(paths, node);
   const leader = "command" in attachment ? attachment.args[0]!.replace("--target=", "") : "";
   await run("kill", ["-KILL", leader]);
-  return true;
+  return until(`the end of ${node}`, 20, async () => {
+    return machine === undefined || !(await isRunning(machine)) ? true : undefined;
+  });
 }
