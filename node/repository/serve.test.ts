@@ -23,6 +23,7 @@ beforeAll(async () => {
     ["pool/a+b_1%3a2.deb", "x".repeat(700_000)],
     ["pool/empty", ""],
     [long, "long"],
+    ["pool/simple/index.html", "<a>"],
   ] as const) {
     mkdirSync(join(directory, name, ".."), { recursive: true });
     writeFileSync(join(directory, name), content);
@@ -69,6 +70,11 @@ test("files come whole, under the names that they have in the archive", async ()
   expect(await ask(`/${long}`)).toMatchObject({ status: 200, body: "long" });
   expect(await ask("/pool/empty")).toMatchObject({ status: 200, body: "" });
   expect(await ask("/dists/Release", {}, "HEAD")).toMatchObject({ body: "", headers: { "content-length": "7" } });
+});
+
+test("a directory that has an index is that page, as pip asks for it", async () => {
+  expect(await ask("/pool/simple/")).toMatchObject({ body: "<a>", headers: { "content-type": "text/html" } });
+  expect(await ask("/pool/simple")).toMatchObject({ status: 404 });
 });
 
 describe("ranges", () => {

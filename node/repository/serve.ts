@@ -7,7 +7,7 @@ const chunkBytes = 256 * 1024;
 
 /**
  * Serves the files of an archive over HTTP/1.1, read-only, as apt fetches them: GET and HEAD, one byte range,
- * If-Modified-Since and If-Range (RFC 9110). Names are looked up in the archive's own list, so that nothing else can be asked for.
+ * If-Modified-Since and If-Range (RFC 9110); for pip, a directory is its index.html. Names are looked up in the archive's own list, so that nothing else can be asked for.
  *
  * @throws when the address cannot be bound
  */
@@ -26,7 +26,9 @@ export async function serveArchive(archive: Archive, address: string, port: numb
 
 async function answer(archive: Archive, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method !== "GET" && request.method !== "HEAD") return refuse(response, 405, { allow: "GET, HEAD" });
-  const member = archive.members.get(nameOf(request.url ?? ""));
+  const asked = nameOf(request.url ?? "");
+  const name = asked.endsWith("/") ? `${asked}index.html` : asked;
+  const member = archive.members.get(name);
   if (member === undefined) return refuse(response, 404);
   const modified = new Date(member.modifiedAt * 1000).toUTCString();
   const headers = { "accept-ranges": "bytes", "last-modified": modified };
@@ -42,7 +44,7 @@ async function answer(archive: Archive, request: IncomingMessage, response: Serv
     ...headers,
     ...partial,
     "content-length": last - first + 1,
-    "content-type": "application/octet-stream",
+    "content-type": name.endsWith(".html") ? "text/html" : "application/octet-stream",
   });
   if (request.method === "HEAD") {
     response.end();

@@ -36,6 +36,18 @@ export const foundryPackages: readonly string[] = [
 /** Beside them where the spec asks for Python distributions: pip resolves them at lock time. */
 export const pythonFoundryPackages: readonly string[] = ["python3-pip"];
 
+/**
+ * What starts machines and is the operator's way in to them, beside the foundry root: a time capsule brings it, so that
+ * what it restores also boots where there is no QEMU. Nothing else uses it, and no build fetches it.
+ */
+export const machinePackages: readonly string[] = [
+  "iproute2",
+  "openssh-client",
+  "qemu-system-x86",
+  "swtpm",
+  "wireguard-tools",
+];
+
 /** Build tools of which parts are in the boot image (see initrd.sh and uki.ts), with the libraries that these load. */
 export const bootImagePackages: readonly string[] = [
   "busybox-static",

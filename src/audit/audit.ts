@@ -3,8 +3,8 @@ import { bootImagePackages } from "../assemble/foundry-packages.ts";
 import type { SecurityData, TrackedIssue } from "./tracker.ts";
 import { compareVersions } from "./version.ts";
 
-/** Where a package's files are: in the nodes' root, in their initrd, or only in the build tools. */
-export type Layer = "platform" | "initrd" | "foundry";
+/** Where a package's files are: in the nodes' root, in their initrd, only in the build tools, or only in a capsule. */
+export type Layer = "platform" | "initrd" | "foundry" | "machines";
 
 export const severities = ["unimportant", "low", "medium", "high"] as const;
 export type Severity = (typeof severities)[number];
@@ -40,8 +40,8 @@ export function auditLock(lock: Lock, data: SecurityData): AuditResult {
   const found = new Map<string, Vulnerability>();
   const others = new Set<string>();
   let checked = 0;
-  for (const part of ["platform", "foundry"] as const) {
-    for (const item of lock[part]) {
+  for (const part of ["platform", "foundry", "machines"] as const) {
+    for (const item of lock[part] ?? []) {
       if (!/^debian(-security)?$/.test(item.archive)) {
         others.add(`${item.name} ${item.version} of ${item.archive}`);
         continue;
@@ -67,7 +67,7 @@ export function auditLock(lock: Lock, data: SecurityData): AuditResult {
   };
 }
 
-function lookUp(item: LockedPackage, part: "platform" | "foundry", data: SecurityData): Vulnerability[] {
+function lookUp(item: LockedPackage, part: "platform" | "foundry" | "machines", data: SecurityData): Vulnerability[] {
   const source = sourceOf(item);
   const issues = Object.entries(data.sources[source.name] ?? {});
   return issues
@@ -117,7 +117,7 @@ const signedSources: Readonly<Record<string, string>> = {
   "systemd-boot-efi-amd64-signed": "systemd",
 };
 
-function layersOf(name: string, part: "platform" | "foundry"): Layer[] {
+function layersOf(name: string, part: "platform" | "foundry" | "machines"): Layer[] {
   const inInitrd = part === "platform" ? /^linux-image-\d/.test(name) : bootImagePackages.includes(name);
   return inInitrd ? [part, "initrd"] : [part];
 }

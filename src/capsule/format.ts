@@ -18,7 +18,7 @@ export const capsuleFiles = {
   tool: "tool/kubedos.tar",
   /** busybox, static: unpacks the rest. */
   busybox: "boot/busybox",
-  /** Lines `sha256 name`: packages of the foundry root, in the order to unpack them. */
+  /** Lines `sha256 name`: packages of the foundry root and what runs machines, in the order to unpack them. */
   packages: "boot/packages",
 } as const;
 

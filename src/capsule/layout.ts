@@ -66,11 +66,14 @@ export async function planCapsule(content: CapsuleContent): Promise<PlannedFile[
   for (const { path, mode, content: bytes } of content.content) {
     addBytes(`${capsuleFolders.spec}/${path}`, bytes, mode);
   }
-  if (content.withVault) addBytes(`${capsuleFolders.spec}/${spec}.vault`, await readFile(paths.vault), 0o600);
+  for (const path of content.withVault ? [paths.vault, paths.keyring] : []) {
+    const bytes = await readFile(path).catch(() => undefined); // not every cluster has a keyring
+    if (bytes !== undefined) addBytes(`${capsuleFolders.spec}/${basename(path)}`, bytes, 0o600);
+  }
   for (const { sha256, name, sizeBytes } of lockedObjects(lock)) {
     if ((await store.verify(sha256, { sizeBytes })) !== "ok") {
       throw new KubedosError("failed", `${name} (${sha256}) is not in the store`, {
-        hint: "`kubedos build` fetches what the lock names",
+        hint: "run without --offline: what the lock names is fetched",
       });
     }
     const path = `${capsuleFolders.store}/${sha256.slice(0, 2)}/${sha256}`;
@@ -92,7 +95,14 @@ export async function planCapsule(content: CapsuleContent): Promise<PlannedFile[
       await addFile(`${capsuleFolders.report}/${name}`, path);
   }
   // 4. What it says of itself.
-  const about = { cluster, spec, epoch: lock.epoch, withVault: content.withVault, version: await version() };
+  const about = {
+    cluster,
+    spec,
+    epoch: lock.epoch,
+    withVault: content.withVault,
+    withMachines: lock.machines !== undefined,
+    version: await version(),
+  };
   addBytes(capsuleFiles.readme, readmeText(about));
   addBytes(capsuleFiles.restore, restoreText(about));
   const described = files.map(({ path, sizeBytes, sha256 }) => ({ path, sizeBytes, sha256 }));
@@ -116,8 +126,9 @@ async function version(): Promise<string> {
   return (JSON.parse(await readProjectFile("package.json")) as { version: string }).version;
 }
 
-/** base-files brings the links that the others are unpacked through. */
+/** Build tools, and what runs machines. base-files brings the links that the others are unpacked through. */
 function packageList(lock: Lock): string {
-  const order = lock.foundry.toSorted((a, b) => Number(b.name === "base-files") - Number(a.name === "base-files"));
+  const packages = [...lock.foundry, ...(lock.machines ?? [])];
+  const order = packages.toSorted((a, b) => Number(b.name === "base-files") - Number(a.name === "base-files"));
   return order.map(({ sha256, name }) => `${sha256} ${name}\n`).join("");
 }

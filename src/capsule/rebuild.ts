@@ -6,27 +6,36 @@ import type { RunContext } from "../host/context.ts";
 import { rebuildPublished, type Rebuilt } from "../lifecycle/rebuild.ts";
 import { parseManifest, manifestFiles } from "../seal/manifest.ts";
 import type { Store } from "../store/store.ts";
+import type { UnlockOptions } from "../vault/types.ts";
 import { createUnder } from "./create.ts";
-import { capsuleFiles, capsuleFolders, readIndex } from "./format.ts";
+import { capsuleFiles, capsuleFolders, readIndex, type CapsuleIndex } from "./format.ts";
 import { toolArchive } from "./tool.ts";
 import { verifyCapsule, type CapsuleVerifyOptions } from "./verify.ts";
+
+/** The foundry's vault for a rebuild. */
+export interface CapsuleVault {
+  /** Where it is; default: in the capsule. */
+  file?: string;
+  unlock: UnlockOptions;
+}
 
 /**
  * Builds everything in a capsule again, from nothing but the capsule, and compares it with the capsule's artifacts.
  *
  * @param out directory that is made for spec, lock and the rebuilt output
+ * @param options `vault`: the foundry signs again, instead of its published signatures
  * @throws KubedosError when the capsule is damaged: a rebuild from altered inputs proves nothing
  */
 export async function rebuildCapsule(
   capsule: string,
   out: string,
   store: Store,
-  trust: Pick<CapsuleVerifyOptions, "key">,
+  options: Pick<CapsuleVerifyOptions, "key"> & { vault?: CapsuleVault },
   context: RunContext,
 ): Promise<Rebuilt> {
   const { signal, emit } = context;
   // 1. Whole, and unaltered.
-  const checks = await verifyCapsule(capsule, { ...trust, anyKey: true, signal });
+  const checks = await verifyCapsule(capsule, { key: options.key, anyKey: true, signal });
   const problems = checks
     .filter(({ status }) => status === "failed")
     .flatMap(({ file, findings }) => findings.map(({ message }) => ({ message: `${file}: ${message}` })));
@@ -65,12 +74,37 @@ export async function rebuildCapsule(
     manifestFiles.manifest,
   );
   try {
-    return await rebuildPublished(paths, { directory, manifest }, join(out, "out", index.spec), store, {
-      ...context,
-      offline: true,
-    });
+    if (options.vault !== undefined) await placeVault(options.vault, out, index);
+    return await rebuildPublished(
+      paths,
+      { directory, manifest },
+      join(out, "out", index.spec),
+      store,
+      { ...context, offline: true },
+      { vault: options.vault?.unlock, keep: true },
+    );
   } catch (error) {
     await rm(out, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** The vault, and the keyring that lies beside it, where `openProject` looks for them. */
+async function placeVault({ file }: CapsuleVault, out: string, index: CapsuleIndex): Promise<void> {
+  const vault = join(out, `${index.spec}.vault`);
+  if (file === undefined) {
+    if (index.vault) return;
+    throw new KubedosError("usage", "there is no vault in this capsule", {
+      hint: "name the foundry's: --vault FILE; without it, the published signatures are used",
+    });
+  }
+  await copyFile(file, vault).catch((cause: unknown) => {
+    throw new KubedosError("usage", `cannot read the vault ${file}`, { hint: "check --vault", cause });
+  });
+  const keyring = file.replace(/\.vault$/, ".keyring");
+  if (keyring !== file) await copyFile(keyring, join(out, `${index.spec}.keyring`)).catch(ignoreMissing);
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
 }

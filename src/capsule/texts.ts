@@ -5,6 +5,8 @@ export interface CapsuleAbout {
   spec: string;
   epoch: number;
   withVault: boolean;
+  /** Whether QEMU and what goes with it are in it. */
+  withMachines: boolean;
   version: string;
 }
 
@@ -13,7 +15,7 @@ function dateOf(epoch: number): string {
 }
 
 /** README.md of a capsule: what this is, for somebody who finds it in a safe. */
-export function readmeText({ cluster, spec, epoch, withVault, version }: CapsuleAbout): string {
+export function readmeText({ cluster, spec, epoch, withVault, withMachines, version }: CapsuleAbout): string {
   return `# Time capsule of the cluster ${cluster}
 
 Everything to check, rebuild and deploy this cluster's machines again, without a network: made by kubedos ${version} from
@@ -24,6 +26,7 @@ packages of ${dateOf(epoch)}. Nothing in it needs kubedos to be installed anywhe
 | is it whole? | \`sh VERIFY.sh\` (shell and sha256sum) |
 | disk images, their manifest, signatures, bills of materials | artifacts/ |
 | build everything again and compare | \`sh kubedos.sh\` as root, see RESTORE.md |
+| start the machines here | ${withMachines ? "`sh kubedos.sh up …`, with the QEMU in it: see RESTORE.md" : "with a QEMU of your own: none is in it"} |
 | spec and lock | spec/${spec}.yaml, spec/${spec}.lock |
 | the foundry's vault, encrypted | ${withVault ? `spec/${spec}.vault` : "not in this capsule: keep a copy of it elsewhere"} |
 | every package and other input, by its sha256 | store/sha256/ |
@@ -47,7 +50,22 @@ ${
 }
 
 /** RESTORE.md of a capsule: the steps. */
-export function restoreText({ spec, withVault }: CapsuleAbout): string {
+export function restoreText({ spec, withVault, withMachines }: CapsuleAbout): string {
+  const machines = withMachines
+    ? `
+## Starting the machines here
+
+With the vault, the cluster runs on this machine, with QEMU, TPM emulator and firmware from the capsule:
+
+    sh /mnt/kubedos.sh
+    sh /mnt/kubedos.sh up rebuilt/${spec}.yaml
+    sh /mnt/kubedos.sh ssh --spec rebuilt/${spec}.yaml NODE
+    sh /mnt/kubedos.sh down rebuilt/${spec}.yaml
+
+KUBEDOS_PASSPHRASE_FILE or KUBEDOS_IDENTITY names the file that opens the vault; without one, the passphrase is asked for.
+It needs /dev/net/tun and 1 GB of memory for each machine; with /dev/kvm machines are fast.
+`
+    : "";
   return `# Restoring
 
 Needs a machine with Linux on amd64, root, 2 GB of memory and 3 GB of disk. No network, no package manager, no Node.
@@ -66,7 +84,7 @@ ${
     ? `The vault in spec/${spec}.vault makes seeds for the machines and signs changed images; it opens with its passphrase or
 age identity.`
     : `Seeds of the machines and changed images need the foundry's vault, which is kept elsewhere: put it beside a copy of
-spec/${spec}.yaml as ${spec}.vault.`
+spec/${spec}.yaml as ${spec}.vault (after a rebuild: in rebuilt/ of the work directory).`
 }
-`;
+${machines}`;
 }

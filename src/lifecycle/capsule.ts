@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { acquire, acquireSources } from "../acquire/acquire.ts";
 import { createDirectory, createIso, type CreatedCapsule } from "../capsule/create.ts";
 import { planCapsule } from "../capsule/layout.ts";
 import { createVolumes } from "../capsule/volumes.ts";
@@ -27,6 +28,11 @@ export async function createCapsule(
   const { lock, paths, store, spec, build: inputs } = project;
   const { output, withVault, splitBytes } = options;
   await build(inputs, paths, store, context);
+  await acquire(lock.machines ?? [], () => acquireSources(spec.platform.mirror, context.signal), store, context);
+  if (lock.machines === undefined) {
+    const message = "the lock is of an earlier version: the capsule has no QEMU (`kubedos lock --update` adds it)";
+    context.emit({ type: "log", level: "warn", message });
+  }
   const elapsed = stopwatch();
   const id = "capsule";
   context.emit({ type: "stage.started", stage: id, id });

@@ -75,7 +75,14 @@ export async function createFullRepository(
       return suiteFiles(fields, { Packages: packages, "Packages.gz": gzipSync(packages) }, signer);
     });
     await finishRepository(directory, [certificateFile(signer), ...files], pool);
-    return { directory, suites: names, packages: pool.length, sizeBytes, fingerprint: openpgpFingerprint(request.key) };
+    return {
+      directory,
+      suites: names,
+      packages: pool.length,
+      others: 0,
+      sizeBytes,
+      fingerprint: openpgpFingerprint(request.key),
+    };
   } finally {
     await lease.release();
   }

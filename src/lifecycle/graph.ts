@@ -147,7 +147,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
 function darksiteOf({ spec, lock, archive }: BuildInputs, tools: Tools, store: Store): Stage | undefined {
   if (spec.platform.repository.mode === "connected") return undefined;
   const index = packagesStage(tools, lock.platform, store);
-  return darksiteStage(index, lock.platform, repositoryIdentity(spec, lock, archive), store);
+  return darksiteStage(index, lock, repositoryIdentity(spec, lock, archive), store);
 }
 
 /** Every stage of a graph, inputs before users. */

@@ -1,4 +1,4 @@
-import { foundryPackages, pythonFoundryPackages } from "../assemble/foundry-packages.ts";
+import { foundryPackages, machinePackages, pythonFoundryPackages } from "../assemble/foundry-packages.ts";
 import { outlinePlatform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { openRegistry } from "../acquire/registry.ts";
@@ -33,6 +33,7 @@ export function lockRequest(spec: Spec): InputsRequest {
     mirror: spec.platform.mirror,
     platform: packages,
     foundry: [...foundryPackages, ...(wheels.length > 0 ? pythonFoundryPackages : [])].toSorted(),
+    machines: machinePackages,
     python: wheels,
     blobs: spec.platform.blobs,
     images: spec.platform.images,

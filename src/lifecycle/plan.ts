@@ -1,7 +1,7 @@
 import type { ClusterLayer, LayerPlane } from "../../shared/cluster-layer.ts";
 import { stagesOf, type ConvergenceStage } from "../../shared/convergence.ts";
 import { planStages, type PlannedStage } from "../assemble/engine.ts";
-import { lockedObjects } from "../lock/objects.ts";
+import { buildObjects } from "../lock/objects.ts";
 import { substrates } from "../substrates/registry.ts";
 import { buildGraph } from "./graph.ts";
 import type { Project } from "./project.ts";
@@ -25,7 +25,7 @@ const bytesPerPeer = 160;
 export async function planProject(project: Project): Promise<Plan> {
   const { spec, lock, store, layer } = project;
   const missing: number[] = [];
-  for (const item of lockedObjects(lock)) {
+  for (const item of buildObjects(lock)) {
     if ((await store.size(item.sha256)) !== item.sizeBytes) missing.push(item.sizeBytes);
   }
   const running = await substrates[spec.substrate.name].status(project);

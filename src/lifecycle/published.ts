@@ -86,7 +86,7 @@ export async function publishedInputs(
 }
 
 /** The spec with the targets and the repository that were published, whatever the command line said instead of it. */
-function asPublished(written: Spec, { artifacts }: Manifest): { spec: Spec; darksite?: string } {
+export function asPublished(written: Spec, { artifacts }: Manifest): { spec: Spec; darksite?: string } {
   const darksite = artifacts.find(({ target }) => target === "darksite")?.file;
   const targets = artifacts.filter(({ target }) => target !== "darksite").map(({ target }) => target as TargetName);
   const { repository } = written.platform;

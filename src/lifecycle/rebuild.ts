@@ -17,11 +17,14 @@ import { openArtifact } from "../seal/verify-artifact.ts";
 import { openRaw, type Finding } from "../seal/verify-image.ts";
 import { verifyGpt } from "../seal/verify-gpt.ts";
 import { initrdUnpacker } from "../seal/verify-tools.ts";
-import { makeScratchCache } from "../store/scratch.ts";
+import type { Spec } from "../spec/types.ts";
+import { adoptActions, makeScratchCache } from "../store/scratch.ts";
 import type { Store } from "../store/store.ts";
+import type { UnlockOptions } from "../vault/types.ts";
 import { build } from "./build.ts";
 import { buildGraph, type BuildInputs } from "./graph.ts";
-import { publishedInputs } from "./published.ts";
+import { openProject } from "./project.ts";
+import { asPublished, publishedInputs } from "./published.ts";
 
 /** What a rebuild came to, beside what was published. */
 export interface Rebuilt {
@@ -40,6 +43,8 @@ export interface Rebuilt {
  *
  * @param published an output directory whose manifest's signature was checked
  * @param out where the rebuilt files go
+ * @param options `vault`: what opens the vault beside the spec, which then signs again instead of the published
+ *   signatures; `keep`: the stages of a rebuild that came out the same count as done in `store`
  */
 export async function rebuildPublished(
   paths: Pick<SpecPaths, "spec" | "lock">,
@@ -47,6 +52,7 @@ export async function rebuildPublished(
   out: string,
   store: Store,
   context: RunContext,
+  options: { vault?: UnlockOptions; keep?: boolean } = {},
 ): Promise<Rebuilt> {
   const elapsed = stopwatch();
   const { directory, manifest, only } = published;
@@ -54,7 +60,10 @@ export async function rebuildPublished(
   const work = await makeScratchCache(store, []);
   try {
     // 1. What it was made from.
-    const inputs = await publishedInputs(paths, directory, manifest, work.directory, signal);
+    const inputs =
+      options.vault === undefined
+        ? await publishedInputs(paths, directory, manifest, work.directory, signal)
+        : await vaultInputs(paths.spec, manifest, options.vault, context);
     const { lock, spec } = inputs;
     await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
     const hashes = lockedObjects(lock).map(({ sha256 }) => sha256);
@@ -78,8 +87,9 @@ export async function rebuildPublished(
         return { same: false, directory: out, files: 0, differences: [{ file, findings }], seconds: elapsed() };
       }
       // 3. Compare.
-      const options = { scratch, unpackInitrd, signal, ...(only === undefined ? {} : { only: [only] }) };
-      const differences = await compareOutputs(out, directory, options);
+      const comparing = { scratch, unpackInitrd, signal, ...(only === undefined ? {} : { only: [only] }) };
+      const differences = await compareOutputs(out, directory, comparing);
+      if (options.keep === true && differences.length === 0) await adoptActions(cache.store, store);
       const files = only === undefined ? manifest.artifacts.length + manifest.documents.length : 1;
       return { same: differences.length === 0, directory: out, files, differences, seconds: elapsed() };
     } finally {
@@ -88,6 +98,17 @@ export async function rebuildPublished(
   } finally {
     await work.remove();
   }
+}
+
+/** The same from the vault itself: nothing is taken from the published output but which targets it has. */
+async function vaultInputs(
+  spec: string,
+  manifest: Manifest,
+  vault: UnlockOptions,
+  context: RunContext,
+): Promise<BuildInputs> {
+  const override = (written: Spec) => asPublished(written, manifest).spec;
+  return (await openProject(spec, { vault, create: false, override }, context)).build;
 }
 
 function placeOf(spec: string, out: string): SpecPaths {

@@ -19,6 +19,7 @@ export interface LockDiff {
   epoch?: { from: number; to: number };
   platform: PackageDiff;
   foundry: PackageDiff;
+  machines: PackageDiff;
   /** Every other input: a line of those that only one of the two locks has. */
   inputs: { added: string[]; removed: string[] };
 }
@@ -29,6 +30,7 @@ export function diffLocks(from: Lock, to: Lock): LockDiff {
     ...(from.epoch === to.epoch ? {} : { epoch: { from: from.epoch, to: to.epoch } }),
     platform: diffPackages(from.platform, to.platform),
     foundry: diffPackages(from.foundry, to.foundry),
+    machines: diffPackages(from.machines ?? [], to.machines ?? []),
     inputs: diffLines(inputLines(from), inputLines(to)),
   };
 }
@@ -73,7 +75,7 @@ function inputLines({
 
 /** Whether the two locks pin the same inputs at the same epoch. */
 export function isSameLock(diff: LockDiff): boolean {
-  const parts = [diff.platform, diff.foundry];
+  const parts = [diff.platform, diff.foundry, diff.machines];
   return (
     diff.epoch === undefined &&
     diff.inputs.added.length + diff.inputs.removed.length === 0 &&
@@ -86,7 +88,7 @@ export function formatLockDiff(diff: LockDiff): string {
   if (isSameLock(diff)) return "nothing changed\n";
   const lines: string[] = [];
   if (diff.epoch !== undefined) lines.push(`epoch ${date(diff.epoch.from)} -> ${date(diff.epoch.to)}`);
-  for (const part of ["platform", "foundry"] as const) {
+  for (const part of ["platform", "foundry", "machines"] as const) {
     const { added, removed, changed } = diff[part];
     if (added.length + removed.length + changed.length === 0) continue;
     lines.push(`${part}: ${added.length} added, ${removed.length} removed, ${changed.length} changed`);

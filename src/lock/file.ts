@@ -15,9 +15,9 @@ export function formatLock(lock: Lock): string {
   };
   // Parsed, so that fields are in the schema's order whoever made them.
   const { wheels, blobs, images, thirdParty, securityData } = sectionsSchema.parse(pickSections(lock));
-  const { python } = lock.requested;
-  const sections = Object.entries({ wheels, blobs, images, thirdParty }).flatMap(([name, values]) =>
-    values === undefined ? [] : [[name, values] as const],
+  const { python, machines } = lock.requested;
+  const sections = Object.entries({ machines: lock.machines?.map(inOrder), wheels, blobs, images, thirdParty }).flatMap(
+    ([name, values]) => (values === undefined ? [] : [[name, values] as const]),
   );
   const ordered = lock.platform.map(inOrder);
   return `{
@@ -27,7 +27,7 @@ export function formatLock(lock: Lock): string {
   "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
   "requested": {
     "platform": ${JSON.stringify(lock.requested.platform)},
-    "foundry": ${JSON.stringify(lock.requested.foundry)}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
+    "foundry": ${JSON.stringify(lock.requested.foundry)}${machines === undefined ? "" : `,\n    "machines": ${JSON.stringify(machines)}`}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
   },
   "platform": ${list(ordered)},
   "foundry": ${list(lock.foundry.map(inOrder))}${sections.map(([name, values]) => `,\n  "${name}": ${list(values)}`).join("")}${
@@ -120,14 +120,18 @@ export function parseLock(text: string, file: string): Lock {
 
 const restoreHint = "a lock is not edited by hand: restore it from version control, or run `kubedos lock --update`";
 
+/** Sections of a lock that list Debian's packages. */
+const packageParts = ["platform", "foundry", "machines"] as const;
+
 function orderProblems(lock: Lock, text: string, file: string): Problem[] {
   const problems: Problem[] = [];
-  for (const part of ["platform", "foundry"] as const) {
+  for (const part of packageParts) {
+    const packages = lock[part] ?? [];
     const section = text.lastIndexOf(`"${part}": [`);
     const at = (name: string) => ({ file, line: lineOf(text, `"name":${JSON.stringify(name)}`, section) });
     const archives = new Set(lock.suites.map((suite) => suite.archive));
-    lock[part].forEach((entry, index) => {
-      const previous = lock[part][index - 1];
+    packages.forEach((entry, index) => {
+      const previous = packages[index - 1];
       if (!archives.has(entry.archive)) {
         problems.push({ message: `${part}: ${entry.name}: no suite of archive ${entry.archive}`, at: at(entry.name) });
       }
@@ -135,8 +139,9 @@ function orderProblems(lock: Lock, text: string, file: string): Problem[] {
       const what = previous.name === entry.name ? `${entry.name} is listed twice` : `${entry.name} is not in order`;
       problems.push({ message: `${part}: ${what}`, at: at(entry.name) });
     });
-    const names = lock.requested[part];
-    const listed = new Set(lock[part].map((entry) => entry.name));
+    const names = lock.requested[part] ?? [];
+    const closure = part === "machines" ? [...packages, ...lock.foundry] : packages;
+    const listed = new Set(closure.map((entry) => entry.name));
     names.forEach((name, index) => {
       const place = { file, line: lineOf(text, `"${part}"`) };
       if (index > 0 && names[index - 1]! >= name)
@@ -195,8 +200,8 @@ function formatPath(path: readonly PropertyKey[]): string {
 function lineOfPath(data: unknown, path: readonly PropertyKey[], text: string): number | undefined {
   const [part, index] = path;
   const key = `"${String(part)}"`;
-  if (typeof index !== "number" || (part !== "platform" && part !== "foundry")) return lineOf(text, key);
-  const entry = (data as Record<string, unknown[]>)[part]?.[index] as { name?: unknown } | undefined;
+  if (typeof index !== "number" || !packageParts.some((one) => one === part)) return lineOf(text, key);
+  const entry = (data as Record<string, unknown[]>)[String(part)]?.[index] as { name?: unknown } | undefined;
   const section = text.lastIndexOf(`${key}: [`);
   return lineOf(text, `"name":${JSON.stringify(entry?.name)}`, section) ?? lineOf(text, key);
 }

@@ -15,7 +15,7 @@ import type { SpecSource } from "../spec/types.ts";
 import type { LockedSource } from "./inputs.ts";
 import { keyFingerprints } from "./openpgp-key.ts";
 import { suitesOfProfile } from "./suites.ts";
-import { lockFormat, type Lock } from "./types.ts";
+import { lockFormat, type Lock, type LockedPackage } from "./types.ts";
 
 /** What to lock. */
 export interface LockRequest {
@@ -27,6 +27,8 @@ export interface LockRequest {
   /** Package names of the platform and of the foundry root. */
   platform: readonly string[];
   foundry: readonly string[];
+  /** Names of what runs machines, beside the foundry root. */
+  machines?: readonly string[];
   /** Apt sources beside Debian's. */
   sources?: readonly SpecSource[];
   /** Components of the archive. Default: `main`. */
@@ -51,7 +53,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       hint: "run `kubedos lock` with a network, or use the lock that is there",
     });
   }
-  checkNames([...request.platform, ...request.foundry]);
+  checkNames([...request.platform, ...request.foundry, ...(request.machines ?? [])]);
   emit({ type: "stage.started", stage, id: stage });
   const progress = (done: number, note: string) => {
     emit({ type: "stage.progress", stage, done, total: 3, unit: "items", note });
@@ -64,6 +66,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       const platform = await resolveClosure(apt, request.platform, signal);
       progress(2, "foundry closure");
       const foundry = await resolveClosure(apt, request.foundry, signal);
+      const machines = await machineClosure(apt, request, foundry, signal);
       const suites = await readSuites(apt);
       emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
       return {
@@ -74,6 +77,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
         requested: requestedNames(request),
         platform,
         foundry,
+        ...(machines === undefined ? {} : { machines }),
         ...(request.sources === undefined || request.sources.length === 0
           ? {}
           : { thirdParty: lockedSources(request.sources) }),
@@ -83,6 +87,19 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
     emit({ type: "stage.failed", stage, id: stage, message: error instanceof Error ? error.message : String(error) });
     throw error;
   }
+}
+
+/** What running machines needs beyond the foundry root. */
+async function machineClosure(
+  apt: PrivateApt,
+  { foundry: names, machines }: LockRequest,
+  foundry: readonly LockedPackage[],
+  signal: AbortSignal,
+): Promise<LockedPackage[] | undefined> {
+  if (machines === undefined) return undefined;
+  const there = new Set(foundry.map(({ sha256 }) => sha256));
+  const all = await resolveClosure(apt, [...names, ...machines], signal);
+  return all.filter(({ sha256 }) => !there.has(sha256));
 }
 
 /**
@@ -176,6 +193,12 @@ export function lockMatches(
   return { matches: added.length === 0 && removed.length === 0 && suites, added, removed, suites };
 }
 
-function requestedNames(request: Pick<LockRequest, "platform" | "foundry">): Lock["requested"] {
-  return { platform: [...new Set(request.platform)].toSorted(), foundry: [...new Set(request.foundry)].toSorted() };
+function requestedNames(request: Pick<LockRequest, "platform" | "foundry" | "machines">): Lock["requested"] {
+  const sorted = (names: readonly string[]) => [...new Set(names)].toSorted();
+  const { platform, foundry, machines } = request;
+  return {
+    platform: sorted(platform),
+    foundry: sorted(foundry),
+    ...(machines === undefined ? {} : { machines: sorted(machines) }),
+  };
 }

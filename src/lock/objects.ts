@@ -15,7 +15,7 @@ export interface LockedObject {
  * a capsule holds.
  */
 export function lockedObjects(lock: Lock): LockedObject[] {
-  const debs = [...lock.platform, ...lock.foundry].map(debObject);
+  const debs = [...lock.platform, ...lock.foundry, ...(lock.machines ?? [])].map(debObject);
   const wheels = (lock.wheels ?? []).map(({ name, version, sha256, sizeBytes }) => {
     return { name, version, sha256, sizeBytes, kind: "wheel" as const };
   });
@@ -44,7 +44,7 @@ export function lockedObjects(lock: Lock): LockedObject[] {
   return [...new Map(all.map((object) => [object.sha256, object])).values()];
 }
 
-/** The same, with Debian's packages as they are: what `acquire` fetches. */
+/** What `acquire` fetches for a build, Debian's packages as they are; what only capsules hold is not among it. */
 export function buildObjects(lock: Lock): (LockedPackage | LockedObject)[] {
   return [...lock.platform, ...lock.foundry, ...lockedObjects(lock).filter(({ kind }) => kind !== "deb")];
 }

@@ -93,6 +93,7 @@ export const lockSchema = z.strictObject({
   requested: z.strictObject({
     platform: z.array(packageName),
     foundry: z.array(packageName),
+    machines: z.array(packageName).optional(),
     python: z
       .array(
         z.strictObject({
@@ -106,6 +107,7 @@ export const lockSchema = z.strictObject({
   }),
   platform: z.array(lockedPackage),
   foundry: z.array(lockedPackage),
+  machines: z.array(lockedPackage).optional(),
   wheels: z.array(lockedWheel).min(1).optional(),
   blobs: z.array(lockedBlob).min(1).optional(),
   images: z.array(lockedImage).min(1).optional(),

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { KubedosError } from "../../shared/error.ts";
 import { diffLocks, formatLockDiff, isSameLock } from "./diff.ts";
 import { formatLock, parseLock } from "./file.ts";
-import { lockedObjects } from "./objects.ts";
+import { buildObjects, lockedObjects } from "./objects.ts";
 import type { Lock } from "./types.ts";
 
 const sha256 = (digit: string) => digit.repeat(64);
@@ -19,10 +19,23 @@ function fullLock(): Lock {
     requested: {
       platform: [],
       foundry: [],
+      machines: ["swtpm"],
       python: [{ prefix: "/opt/a", requirements: ["Salt_X>=3"], without: ["zmq"] }],
     },
     platform: [],
     foundry: [],
+    machines: [
+      {
+        name: "swtpm",
+        version: "0.7.1-1.5",
+        architecture: "amd64",
+        sizeBytes: 8,
+        sha256: sha256("8"),
+        archive: "debian",
+        suite: "trixie",
+        path: "pool/main/s/swtpm/swtpm_0.7.1-1.5_amd64.deb",
+      },
+    ],
     wheels: [
       {
         prefix: "/opt/a",
@@ -62,7 +75,18 @@ test("every section is written and read again, and all its contents are listed",
   const text = formatLock(fullLock());
   expect(parseLock(text, "lab.lock")).toEqual(fullLock());
   expect(formatLock(parseLock(text, "lab.lock"))).toBe(text);
-  expect(lockedObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
+  expect(lockedObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual([
+    "8",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+  ]);
+  // No build needs what only capsules hold.
+  expect(buildObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
 });
 
 test.each<[string, (text: string) => string, string]>([

@@ -71,7 +71,9 @@ export async function lockSecurity(
 ): Promise<LockedSecurityData | undefined> {
   if (document === undefined) return undefined;
   const suite = lock.suites.find(({ archive }) => archive === "debian")?.suite ?? "";
-  const sources = new Set([...lock.platform, ...lock.foundry].map((item) => sourceOf(item).name));
+  const sources = new Set(
+    [...lock.platform, ...lock.foundry, ...(lock.machines ?? [])].map((item) => sourceOf(item).name),
+  );
   const put = await store.putBytes(snapshotOf(document.bytes, suite, sources, document.where));
   return { ...put, date: document.date };
 }

@@ -5,7 +5,7 @@ import { KubedosError } from "../../shared/error.ts";
 import { nameFullDisk } from "../host/disk.ts";
 import { takeExclusive } from "../host/lease.ts";
 import { hashFile } from "../store/store.ts";
-import { certificateName } from "./names.ts";
+import { certificateName, inputFolders, sumsName, sumsSignatureName } from "./names.ts";
 import type { RepositoryFile } from "./release.ts";
 
 /** A package that is to be in the directory. */
@@ -20,7 +20,8 @@ export interface PackageSource {
 
 const leaseName = ".kubedos.lease";
 /** Folders of a repository: only below them is anything replaced or removed. */
-const folders = ["dists", "pool"];
+const folders = ["dists", "pool", ...Object.values(inputFolders)];
+const rootFiles = [certificateName, sumsName, sumsSignatureName];
 
 /** Opens a directory for a repository. Only one kubedos writes to it at a time. @throws as `needOwnDirectory` */
 export async function openRepositoryDirectory(
@@ -38,7 +39,7 @@ async function needOwnDirectory(directory: string): Promise<void> {
     if (error.code === "ENOENT") return [];
     throw new KubedosError("usage", `${directory} cannot be used: ${error.message}`, { cause: error });
   });
-  const known = new Set([...folders, certificateName, leaseName, "lost+found"]);
+  const known = new Set([...folders, ...rootFiles, leaseName, "lost+found"]);
   const foreign = names.filter((name) => !known.has(name));
   if (foreign.length === 0) return;
   throw new KubedosError("usage", `${directory} holds other things: ${foreign.slice(0, 5).join(", ")}`, {
@@ -69,8 +70,8 @@ export async function copyObject(object: string, file: string): Promise<void> {
 }
 
 /**
- * Writes what describes the packages, the signed Release files last, and then removes from `dists` and `pool` what this
- * repository does not have. An interrupted run leaves the former indexes or the new ones.
+ * Writes what describes the packages, the signed lists last, and then removes from the repository's folders what it does
+ * not have. An interrupted run leaves the former indexes or the new ones.
  */
 export async function finishRepository(
   directory: string,
@@ -89,11 +90,17 @@ export async function finishRepository(
     throw await nameFullDisk(error, directory);
   }
   const wanted = new Set([...files, ...packages].map(({ path }) => path));
-  for (const folder of folders) await removeOthers(directory, folder, wanted);
+  for (const folder of folders) {
+    if (await removeOthers(directory, folder, wanted))
+      await rm(join(directory, folder), { recursive: true, force: true });
+  }
+  for (const name of [sumsName, sumsSignatureName]) {
+    if (!wanted.has(name)) await rm(join(directory, name), { force: true });
+  }
 }
 
 function isRelease(path: string): boolean {
-  return /\/(InRelease|Release|Release\.gpg)$/.test(path);
+  return /\/(InRelease|Release|Release\.gpg)$|^SHA256SUMS/.test(path);
 }
 
 /** Returns whether the folder is empty now. */

@@ -7,3 +7,10 @@ export const indexDirectory = `${component}/binary-amd64`;
 
 /** File name of the certificate that `Signed-By` names, in the repository's root. */
 export const certificateName = "archive.asc";
+
+/** Folders of what a lock has beside Debian's packages. */
+export const inputFolders = { python: "python", files: "files", images: "images" } as const;
+
+/** `sha256sum` list of all files in these folders, and its detached OpenPGP signature by the archive key. */
+export const sumsName = "SHA256SUMS";
+export const sumsSignatureName = "SHA256SUMS.asc";

@@ -10,6 +10,7 @@ import type { Spec } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
 import { tarEnd, tarPadding, ustarHeader } from "../targets/tar.ts";
 import type { ArchiveSigner } from "./signer.ts";
+import { inputFiles, type ObjectFile } from "./inputs.ts";
 import { poolFiles, type PoolFile } from "./pool.ts";
 import { certificateFile, suiteFiles, type ReleaseFields, type RepositoryFile } from "./release.ts";
 
@@ -54,28 +55,27 @@ export function repositoryFiles(
 }
 
 /**
- * The whole repository as one tar: `NAME.darksite.tar`, which hubs serve and a person unpacks. The id covers the
- * certificate, not the key.
+ * The whole repository as one tar: `NAME.darksite.tar`, which hubs serve and a person unpacks: the lock's packages for
+ * the platform, Python distributions, files and images. The id covers the certificate, not the key.
  */
-export function darksiteStage(
-  packagesIndex: Stage,
-  packages: readonly LockedPackage[],
-  identity: RepositoryIdentity,
-  store: Store,
-): Stage {
-  const pool = poolFiles(packages);
+export function darksiteStage(packagesIndex: Stage, lock: Lock, identity: RepositoryIdentity, store: Store): Stage {
+  const { fields, signer } = identity;
+  const pool = poolFiles(lock.platform).map(poolObject);
+  const { wheels, blobs, images } = lock;
   const inputs: Stage["inputs"] = {};
   for (const name of packagesIndex.outputs) inputs[name] = { stage: packagesIndex, output: name };
   return {
     name: "darksite",
     version: "1",
-    options: { ...identity.fields, certificate: identity.signer.certificate },
+    options: { ...fields, certificate: signer.certificate, ...present({ wheels, blobs, images }) },
     inputs,
     outputs: ["image"],
     async run(work) {
       const indexes: Record<string, Uint8Array> = {};
       for (const name of packagesIndex.outputs) indexes[name] = await readFile(work.inputs[name]!);
-      const members = archiveMembers(repositoryFiles(identity, indexes), pool, identity.fields.date, store);
+      const others = inputFiles(lock, signer, fields.date);
+      const files = [...repositoryFiles(identity, indexes), ...others.files];
+      const members = archiveMembers(files, [...pool, ...others.objects], fields.date, store);
       await pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, "image")), {
         signal: work.signal,
       });
@@ -83,10 +83,20 @@ export function darksiteStage(
   };
 }
 
-/** The bytes of a tar with the files first, then the packages from the store. */
+/** A package of the pool as an object at its path. */
+export function poolObject({ path, entry: { sha256, sizeBytes } }: PoolFile): ObjectFile {
+  return { path, sha256, sizeBytes };
+}
+
+/** Without the fields that are not there: a lock that has none of them keeps its stage's id. */
+function present(sections: Pick<Lock, "wheels" | "blobs" | "images">): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(sections).filter(([, values]) => values !== undefined));
+}
+
+/** The bytes of a tar with the files first, then what is in the store. */
 async function* archiveMembers(
   files: readonly RepositoryFile[],
-  pool: readonly PoolFile[],
+  objects: readonly ObjectFile[],
   date: number,
   store: Store,
 ): AsyncGenerator<Uint8Array> {
@@ -95,10 +105,10 @@ async function* archiveMembers(
     yield content;
     yield Buffer.alloc(tarPadding(content.length));
   }
-  for (const { path, entry } of pool) {
-    yield ustarHeader(path, entry.sizeBytes, date);
-    yield* createReadStream(store.path(entry.sha256), { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>;
-    yield Buffer.alloc(tarPadding(entry.sizeBytes));
+  for (const { path, sha256, sizeBytes } of objects) {
+    yield ustarHeader(path, sizeBytes, date);
+    yield* createReadStream(store.path(sha256), { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>;
+    yield Buffer.alloc(tarPadding(sizeBytes));
   }
   yield tarEnd;
 }

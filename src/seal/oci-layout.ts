@@ -5,6 +5,9 @@ import { KubedosError } from "../../shared/error.ts";
 import type { LockedDescriptor, LockedImage } from "../lock/inputs.ts";
 import type { Store } from "../store/store.ts";
 
+/** Content of a layout's file `oci-layout`. */
+export const ociLayoutFile = '{"imageLayoutVersion":"1.0.0"}';
+
 /**
  * Writes locked images as one OCI layout into a directory that is empty or missing; `ctr images import` and
  * `skopeo copy oci:DIR:NAME` read it. The same images give the same bytes.
@@ -18,7 +21,7 @@ export async function writeOciLayout(images: readonly LockedImage[], directory: 
   for (const { reference, manifest, config, layers } of images) {
     for (const part of [manifest, config, ...layers]) await placeBlob(reference, part, blobs, store);
   }
-  await writeFile(join(directory, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
+  await writeFile(join(directory, "oci-layout"), ociLayoutFile);
   await writeFile(join(directory, "index.json"), ociIndex(images));
 }
 

@@ -1,7 +1,8 @@
-import { copyFile, link, mkdir, readdir, rm } from "node:fs/promises";
+import { copyFile, link, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { nameFullDisk } from "../host/disk.ts";
 import { isLeftover, uniqueBeside } from "../host/unique.ts";
+import { listActions, writeAction } from "./actions.ts";
 import { openStore, type Store } from "./store.ts";
 
 /** A cache of its own, in which nothing is built yet. */
@@ -33,6 +34,24 @@ export async function makeScratchCache(store: Store, hashes: Iterable<string>): 
     const named = await nameFullDisk(error, store.directory);
     await remove();
     throw named;
+  }
+}
+
+/**
+ * Takes over what another cache's stages have made: links (or copies) of their outputs, their records, and the foundry
+ * roots, which leave the other cache.
+ */
+export async function adoptActions(from: Store, to: Store): Promise<void> {
+  const roots = "foundry";
+  await mkdir(join(to.directory, roots), { recursive: true });
+  for (const name of await readdir(join(from.directory, roots)).catch((): string[] => [])) {
+    // One that is there already, or a file system of its own: it is unpacked again when it is needed.
+    await rename(join(from.directory, roots, name), join(to.directory, roots, name)).catch(() => undefined);
+  }
+  for (const { id, record } of await listActions(from)) {
+    if (record === undefined) continue;
+    for (const { sha256 } of Object.values(record.outputs)) await placeObject(from.path(sha256), to.path(sha256));
+    await writeAction(to, id, record);
   }
 }
 

@@ -1,21 +1,28 @@
 import { link, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { acquire } from "../../src/acquire/acquire.ts";
 import { runStages, stageId, type Stage } from "../../src/assemble/engine.ts";
 import { openFoundry } from "../../src/assemble/foundry.ts";
 import { pythonStage } from "../../src/assemble/stages/python.ts";
 import { treeStage } from "../../src/assemble/stages/tree.ts";
+import { openArchive } from "../../node/repository/archive.ts";
+import { serveArchive } from "../../node/repository/serve.ts";
 import { run } from "../../src/host/run.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { exportInputs } from "../../src/lifecycle/export-inputs.ts";
 import { lockMismatches, lockRequest } from "../../src/lifecycle/lock.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
+import { createRepository } from "../../src/lifecycle/repository.ts";
 import { extractTree } from "../../src/lifecycle/tree.ts";
 import { buildObjects } from "../../src/lock/objects.ts";
-import { checkImages, writeOciLayout } from "../../src/seal/oci-layout.ts";
+import { keySigner } from "../../src/repository/signer.ts";
+import { darksiteStage, packagesStage, repositoryIdentity } from "../../src/repository/stages.ts";
+import { checkImages } from "../../src/seal/oci-layout.ts";
 import { removeAction } from "../../src/store/actions.ts";
 import { openStore } from "../../src/store/store.ts";
+import { archiveKey } from "../../src/vault/archive-key.ts";
 import { kubedos } from "../cli/kubedos.ts";
 import { pushImage, startRegistry, type DebianRegistry } from "../fakes/debian-registry.ts";
 import { startFakeMirror, type FakeMirror } from "../fakes/mirror.ts";
@@ -111,11 +118,79 @@ test("the Python environments are the same bytes when they are made again", asyn
   expect(await made()).toBe(first);
 });
 
-test("skopeo reads the OCI layout of the images", async () => {
-  const directory = join(scratch.directory, "layout");
-  await writeOciLayout(project.lock.images!, directory, project.store);
-  const { stdout } = await run("skopeo", ["inspect", `oci:${directory}:${image.reference}`]);
-  expect(JSON.parse(stdout)).toMatchObject({ Digest: `sha256:${image.manifest}`, Layers: [`sha256:${image.layer}`] });
+describe("the cluster's own repository", () => {
+  let directory: string;
+  beforeAll(async () => {
+    directory = join(scratch.directory, "repository");
+    await createRepository(project, directory, { ...scratch.context, offline: true });
+  });
+
+  test("one signed list holds what is not a Debian package; skopeo reads the images, sha256sum and gpgv the rest", async () => {
+    expect((await readdir(directory)).filter((name) => !name.startsWith(".")).toSorted()).toEqual(
+      ["SHA256SUMS", "SHA256SUMS.asc", "archive.asc", "dists", "files", "images", "pool", "python"].toSorted(),
+    );
+    const listed = await run("sha256sum", ["--check", "--strict", "SHA256SUMS"], { cwd: directory });
+    for (const path of ["python/simple/helper/index.html", "python/files/greeter-1.0.tar.gz", "images/index.json"]) {
+      expect(listed.stdout).toContain(`${path}: OK`);
+    }
+    const at = (name: string) => join(directory, name);
+    const keyring = join(scratch.directory, "archive.gpg");
+    await run("gpg", ["--dearmor", "--output", keyring, at("archive.asc")]);
+    await run("gpgv", ["--keyring", keyring, at("SHA256SUMS.asc"), at("SHA256SUMS")]);
+    expect(await readFile(at("files/tool"), "utf8")).toContain("a tool");
+    const { stdout } = await run("skopeo", ["inspect", `oci:${at("images")}:${image.reference}`]);
+    expect(JSON.parse(stdout)).toMatchObject({ Digest: `sha256:${image.manifest}`, Layers: [`sha256:${image.layer}`] });
+  });
+
+  test("the archive that hubs serve has the same files; pip installs from it, and refuses altered bytes", async () => {
+    const { spec, lock, store, vault } = project;
+    const foundry = await openFoundry(lock, store, scratch.context);
+    const packages = packagesStage({ foundry, epoch: lock.epoch }, lock.platform, store);
+    const identity = repositoryIdentity(spec, lock, keySigner(archiveKey(vault)));
+    const stage = darksiteStage(packages, lock, identity, store);
+    const { sha256 } = (await runStages([stage], store, scratch.context)).get(stage)!.outputs["image"]!;
+    const unpacked = join(scratch.directory, "unpacked");
+    await mkdir(unpacked);
+    await run("tar", ["-xf", store.path(sha256), "-C", unpacked]);
+    await run("diff", ["--recursive", "--brief", "--exclude=.*", directory, unpacked]);
+
+    const venv = join(scratch.directory, "venv");
+    await run("/usr/bin/python3", ["-m", "venv", venv], { timeoutMs: 120_000 });
+    const pip = async (archivePath: string, ...words: string[]) => {
+      const archive = await openArchive(archivePath);
+      const server = await serveArchive(archive, "127.0.0.1", 0);
+      try {
+        const index = `http://127.0.0.1:${(server.address() as AddressInfo).port}/python/simple/`;
+        const options = ["--no-cache-dir", "--disable-pip-version-check", "--index-url", index];
+        await run(join(venv, "bin/pip"), ["install", ...options, ...words], { timeoutMs: 120_000 });
+        return (await run(join(venv, "bin/helper"), [])).stdout.trim();
+      } finally {
+        server.closeAllConnections();
+        server.close();
+        await archive.handle.close();
+      }
+    };
+    const { sha256: hash } = lock.wheels!.find(({ name }) => name === "helper")!;
+    const requirements = join(scratch.directory, "requirements");
+    await writeFile(requirements, `helper==2.0 --hash=sha256:${hash}\n`);
+    expect(await pip(store.path(sha256), "--require-hashes", "-r", requirements)).toBe("2.0");
+
+    const altered = join(scratch.directory, "altered.tar");
+    const content = await readFile(store.path(sha256));
+    content[content.indexOf(await readFile(store.path(hash))) + 40]! ^= 1;
+    await writeFile(altered, content);
+    await expect(pip(altered, "--force-reinstall", "helper")).rejects.toThrow(/DO NOT MATCH THE HASHES/);
+  });
+
+  test("what a later lock no longer has goes away", async () => {
+    const { wheels: _, images: __, blobs: ___, ...lock } = project.lock;
+    await createRepository({ ...project, lock }, directory, { ...scratch.context, offline: true });
+    expect((await readdir(directory)).filter((name) => !name.startsWith(".")).toSorted()).toEqual([
+      "archive.asc",
+      "dists",
+      "pool",
+    ]);
+  });
 });
 
 test("what store export writes: links for pip, files by name, images", async () => {

@@ -61,18 +61,18 @@ export interface BuiltLab {
   uki: { unsigned: string; signed: string };
 }
 
-/** A foundry of its own (fresh vault), and what it manufactures from `labSpec`. */
+/** A foundry of its own (fresh vault), and what it manufactures from a spec. */
 export async function buildLab(
   scratch: Scratch,
   foundry: string,
   lockOf?: BuiltLab,
-  targets?: readonly TargetName[],
+  spec = labSpec("lab"),
 ): Promise<BuiltLab> {
   await kubedos(["--version"]); // bundles the agent where that is due
   const directory = join(scratch.directory, foundry);
   await mkdir(directory);
   const specFile = join(directory, "lab.yaml");
-  await writeFile(specFile, labSpec("lab", targets));
+  await writeFile(specFile, spec);
   if (lockOf !== undefined) await writeFile(join(directory, "lab.lock"), await readFile(lockOf.project.paths.lock));
   const project = await openProject(specFile, { vault: {}, create: true }, scratch.context);
   const built = await build(project.build, project.paths, project.store, scratch.context);

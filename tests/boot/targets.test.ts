@@ -13,7 +13,7 @@ import { targetNames, type TargetName } from "../../src/spec/types.ts";
 import type { AmiPlan } from "../../src/targets/ami.ts";
 import { writeVhdx } from "../../src/targets/vhdx.ts";
 import { writeImage } from "../fakes/disk-images.ts";
-import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
+import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
 const disks = targetNames.filter((name) => name !== "iso"); // see iso.test.ts
@@ -22,7 +22,7 @@ let lab: BuiltLab;
 let built: BuildResult;
 beforeAll(async () => {
   scratch = await makeScratch();
-  lab = await buildLab(scratch, "targets", undefined, disks);
+  lab = await buildLab(scratch, "targets", undefined, labSpec("lab", disks));
   built = lab.built;
 });
 afterAll(() => scratch?.remove());

@@ -21,6 +21,25 @@ if [ -n "$clock" ]; then
 else
   set -- node --disable-warning=ExperimentalWarning /tool/dist/cli.mjs "$@"
 fi
-cd "$root/work"
-exec "$busybox" chroot "$root" /usr/bin/env -i -C /work PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/work/home LC_ALL=C.UTF-8 \
-  TERM="${TERM:-dumb}" KUBEDOS_CACHE=/work/cache KUBEDOS_RUNTIME=/run/kubedos "$@"
+# What opens the vault is named by its path outside, and seen here as a file of its own.
+if [ -n "${KUBEDOS_PASSPHRASE_FILE:-}" ]; then
+  : > "$root/run/passphrase"
+  "$busybox" mount -o bind "$KUBEDOS_PASSPHRASE_FILE" "$root/run/passphrase"
+  set -- KUBEDOS_PASSPHRASE_FILE=/run/passphrase "$@"
+fi
+if [ -n "${KUBEDOS_IDENTITY:-}" ]; then
+  : > "$root/run/identity"
+  "$busybox" mount -o bind "$KUBEDOS_IDENTITY" "$root/run/identity"
+  set -- KUBEDOS_IDENTITY=/run/identity "$@"
+fi
+set -- /usr/bin/env -i -C /work PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/work/home LC_ALL=C.UTF-8 \
+  TERM="${TERM:-dumb}" KUBEDOS_CACHE=/work/cache KUBEDOS_RUNTIME=/work/run "$@"
+# The namespace's own root, so that whoever enters the namespace later is in the tools too. Where the machine runs from its
+# initial memory disk the kernel refuses that.
+"$busybox" mkdir -p "$root/old"
+cd "$root"
+if "$busybox" pivot_root . old 2> /dev/null; then
+  umount -l /old
+  exec "$@"
+fi
+exec "$busybox" chroot "$root" "$@"

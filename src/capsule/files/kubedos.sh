@@ -3,7 +3,9 @@
 # Needs a kernel, a shell and root; nothing else of the machine is used, and no network. The capsule is /capsule inside,
 # and /work is the directory KUBEDOS_CAPSULE_WORK (default: /var/tmp/kubedos-capsule), where everything is made.
 #   sh kubedos.sh                                    rebuild everything and compare: capsule rebuild /capsule
+#   sh kubedos.sh up rebuilt/SPEC.yaml               then: start the machines (needs the vault)
 #   sh kubedos.sh capsule verify /capsule --key …    any other verb
+# KUBEDOS_PASSPHRASE_FILE, KUBEDOS_IDENTITY: files that open the vault.
 # KUBEDOS_CLOCK=+630720000 (seconds) rehearses a rebuild in the future.
 set -eu
 here=${0%/*}
@@ -49,9 +51,14 @@ if ! "$busybox" cmp -s "$here/boot/packages" "$runtime/.packages"; then
 fi
 
 # 3. kubedos
-"$busybox" rm -rf "$work/tool"
-"$busybox" mkdir "$work/tool"
-"$busybox" tar -xf "$here/tool/kubedos.tar" -C "$work/tool"
+# (once: another kubedos of this capsule may be running from there)
+sum=$("$busybox" sha256sum "$here/tool/kubedos.tar" | "$busybox" cut -c 1-64)
+if [ "$("$busybox" cat "$work/tool/.sum" 2> /dev/null)" != "$sum" ]; then
+  "$busybox" rm -rf "$work/tool"
+  "$busybox" mkdir "$work/tool"
+  "$busybox" tar -xf "$here/tool/kubedos.tar" -C "$work/tool"
+  echo "$sum" > "$work/tool/.sum"
+fi
 
 # 4. Into the tools' own root, in a mount namespace: the mounts end with it
 [ $# -gt 0 ] || set -- capsule rebuild /capsule

@@ -73,7 +73,8 @@ function rebuildVerb() {
     summary: "build everything in a capsule again, from nothing else, and compare every byte",
     description:
       "Needs no vault and no network: what only the foundry's keys can make (public keys of nodes, signatures) is taken from\n" +
-      "the artifacts. A machine without kubedos runs `sh kubedos.sh` in the capsule, which does this.",
+      "the artifacts. --with-vault makes these again too, with the vault that is in the capsule, --vault with another copy of\n" +
+      "it; a signature that is not the published one is named like any other difference. A machine without kubedos runs `sh kubedos.sh` in the capsule, which does this.",
     examples: [
       ["capsule rebuild /mnt", "the capsule on a mounted medium"],
       ["capsule rebuild lab.iso --out rebuilt", "an ISO file; the rebuilt files are in rebuilt/out/"],
@@ -83,6 +84,10 @@ function rebuildVerb() {
     .argument("<capsule>", "directory or ISO")
     .option("--out <dir>", "directory to make for the rebuilt files", "rebuilt")
     .option("--key <key>", "the foundry's public key; default: the one in the capsule")
+    .option("--with-vault", "keys and signatures from the vault in the capsule, not from the artifacts")
+    .option("--vault <file>", "the same with this vault")
+    .option("--passphrase-file <file>", "passphrase of the vault; - reads standard input")
+    .option("--identity <file...>", "age identity files that open the vault")
     .action(async (path, options, command) => {
       await runVerb(command, async (context) => {
         const [{ openCapsule }, { rebuildCapsule }, { openStore }, { cacheDirectory }, { resolve }] = await Promise.all(
@@ -98,7 +103,11 @@ function rebuildVerb() {
         const capsule = await openCapsule(path, store.directory, context.signal);
         try {
           const out = resolve(options.out);
-          const result = await rebuildCapsule(capsule.directory, out, store, { key: options.key }, context);
+          const { withVault, vault: file, passphraseFile, identity } = options;
+          const unlock = { passphraseFile, identities: identity };
+          const vault = withVault === true || file !== undefined ? { file, unlock } : undefined;
+          const given = { key: options.key, vault };
+          const result = await rebuildCapsule(capsule.directory, out, store, given, context);
           const { same, files, differences, seconds, directory } = result;
           const found = differences.flatMap(({ file, findings }) => [
             context.paint.red(`${file} differs`),

@@ -101,6 +101,9 @@ function summary(path: string, lock: Lock, outcome: "kept" | "written" | "not wr
     epoch: lock.epoch,
     platform: { packages: lock.platform.length, sizeBytes: totalBytes(lock.platform) },
     foundry: { packages: lock.foundry.length, sizeBytes: totalBytes(lock.foundry) },
+    ...(lock.machines === undefined
+      ? {}
+      : { machines: { packages: lock.machines.length, sizeBytes: totalBytes(lock.machines) } }),
     ...(lock.wheels === undefined
       ? {}
       : { wheels: { distributions: lock.wheels.length, sizeBytes: totalBytes(lock.wheels) } }),
@@ -118,6 +121,7 @@ function describe(lock: Lock): string {
   return [
     part("platform", lock.platform),
     part("foundry", lock.foundry),
+    ...(lock.machines === undefined ? [] : [part("machines", lock.machines)]),
     ...(wheels === undefined ? [] : [`${count(wheels.length, "wheel")} (${formatBytes(totalBytes(wheels))})`]),
     ...(blobs === undefined ? [] : [`${count(blobs.length, "file")} (${formatBytes(totalBytes(blobs))})`]),
     ...(images === undefined ? [] : [`${count(images.length, "image")} (${formatBytes(imageBytes(lock))})`]),

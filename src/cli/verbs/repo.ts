@@ -18,7 +18,7 @@ function createVerb() {
   const command = verb("create", {
     summary: "write the packages of a lock as a signed apt repository",
     description:
-      "The directory is a plain Debian repository, signed with the foundry's archive key (archive.asc in it). The same lock and vault give the same bytes. With the profile full it holds every package of the suites instead, as the mirror has them now. An interrupted run is continued by the next.",
+      "The directory is a plain Debian repository, signed with the foundry's archive key (archive.asc in it). What else is locked is in it as well: Python distributions with an index for pip, files, images as an OCI layout. The same lock and vault give the same bytes. With the profile full it holds every package of the suites instead, as the mirror has them now. An interrupted run is continued by the next.",
     examples: [
       ["repo create -o /srv/darksite", "the packages of cluster.yaml's lock"],
       ["repo create lab.yaml -o /mnt/usb/darksite --offline", "from the store, without the network"],
@@ -32,13 +32,17 @@ function createVerb() {
   return withProjectOptions(command).action(async (specFile, options, self) => {
     await runVerb(self, async (context) => {
       const made = await create(specFile, { ...options, output: resolve(options.output) }, context);
+      const others = made.others === 0 ? "" : ` and ${count(made.others, "other file")}`;
       return {
         data: { ...made },
         text: [
-          `${made.directory}: ${count(made.packages, "package")}, ${formatBytes(made.sizeBytes)}`,
+          `${made.directory}: ${count(made.packages, "package")}${others}, ${formatBytes(made.sizeBytes)}`,
           `signed by ${made.fingerprint}`,
           "a source for apt:",
           `  deb [signed-by=${made.directory}/archive.asc] file:${made.directory} ${made.suites[0]} main`,
+          ...(made.others === 0
+            ? []
+            : ["python/simple/ is an index for pip, images/ an OCI layout, SHA256SUMS lists all"]),
         ].join("\n"),
       };
     });
