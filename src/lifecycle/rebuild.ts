@@ -11,7 +11,7 @@ import { buildObjects, lockedObjects } from "../lock/objects.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
 import { compareUkis, within } from "../seal/compare-disk.ts";
-import { compareErofs } from "../seal/erofs.ts";
+import { compareErofs } from "../seal/erofs-compare.ts";
 import { imageOf, type Manifest } from "../seal/manifest.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
 import { openRaw, type Finding } from "../seal/verify-image.ts";

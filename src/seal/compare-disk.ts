@@ -1,6 +1,6 @@
 import type { Partition } from "../targets/gpt.ts";
 import { gptTailBytes } from "../targets/gpt.ts";
-import { compareErofs, entryAt, readErofs } from "./erofs.ts";
+import { compareErofs, loadErofs, pathAt } from "./erofs-compare.ts";
 import { readCpio } from "./read-cpio.ts";
 import { readSections } from "./uki.ts";
 import { readFatFile } from "./verify-fat.ts";
@@ -97,11 +97,11 @@ async function compareRoots(
   } catch {
     // The second one may be damaged: the first one says what was there.
   }
-  const entry = await readErofs(one).then(
-    (entries) => entryAt(entries, at),
+  const path = await loadErofs(one).then(
+    ({ erofs }) => pathAt(erofs, at),
     () => undefined,
   );
-  const structure = entry === undefined ? "root, metadata of the file system" : `root, ${entry.path}`;
+  const structure = path === undefined ? "root, metadata of the file system" : `root, ${path}`;
   return [{ structure, offsetBytes: partitionB.firstByte + at, message: "differs" }];
 }
 

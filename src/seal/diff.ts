@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { installedPackages } from "./dpkg.ts";
-import type { Erofs, ErofsEntry } from "./erofs-content.ts";
+import type { Erofs, ErofsEntry } from "./erofs.ts";
 import type { Output } from "./output.ts";
 
 /** What is on one side only, and what is on both and differs. */

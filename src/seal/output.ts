@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
-import { openErofs, type Erofs } from "./erofs-content.ts";
+import { openErofs, type Erofs } from "./erofs.ts";
 import { imageOf, manifestFiles, parseManifest, type Manifest } from "./manifest.ts";
 import { openArtifact } from "./verify-artifact.ts";
 import { readFatFile } from "./verify-fat.ts";

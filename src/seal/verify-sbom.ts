@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { installedPackages } from "./dpkg.ts";
-import type { Erofs } from "./erofs-content.ts";
+import type { Erofs } from "./erofs.ts";
 import { metadataPath, readMetadata, type Distribution } from "./python-metadata.ts";
 import type { Finding } from "./verify-image.ts";
 

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import { hashFile } from "../store/store.ts";
 import { keyFingerprint } from "./dsse.ts";
-import { openErofs } from "./erofs-content.ts";
+import { openErofs } from "./erofs.ts";
 import {
   manifestFiles,
   parseManifest,

@@ -163,7 +163,7 @@ describe("the cluster's own repository", () => {
         const index = `http://127.0.0.1:${(server.address() as AddressInfo).port}/python/simple/`;
         const options = ["--no-cache-dir", "--disable-pip-version-check", "--index-url", index];
         await run(join(venv, "bin/pip"), ["install", ...options, ...words], { timeoutMs: 120_000 });
-        return (await run(join(venv, "bin/helper"), [])).stdout.trim();
+        return (await run(join(venv, "bin/python3"), ["-c", "import helper; print(helper.version)"])).stdout.trim();
       } finally {
         server.closeAllConnections();
         server.close();

@@ -7,7 +7,7 @@ import { run } from "../../src/host/run.ts";
 import { runInSandbox } from "../../src/host/sandbox.ts";
 import { createLock } from "../../src/lock/lock.ts";
 import { attachSignature } from "../../src/seal/authenticode.ts";
-import { openErofs } from "../../src/seal/erofs-content.ts";
+import { openErofs } from "../../src/seal/erofs.ts";
 import type { Manifest } from "../../src/seal/manifest.ts";
 import { vaultSigners } from "../../src/seal/signer.ts";
 import { verifyOutput, type VerifyCheck } from "../../src/seal/verify.ts";

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { locateFoundry } from "../../src/assemble/foundry.ts";
 import { run } from "../../src/host/run.ts";
 import { runInSandbox } from "../../src/host/sandbox.ts";
-import { openErofs } from "../../src/seal/erofs-content.ts";
+import { openErofs } from "../../src/seal/erofs.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // Our reader against mkfs.erofs and fsck.erofs of the foundry root.
