@@ -3,6 +3,7 @@ import { copyFile, cp, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { RunContext } from "../host/context.ts";
+import { ignoreMissing } from "../host/disk.ts";
 import { rebuildPublished, type Rebuilt } from "../lifecycle/rebuild.ts";
 import { parseManifest, manifestFiles } from "../seal/manifest.ts";
 import type { Store } from "../store/store.ts";
@@ -103,8 +104,4 @@ async function placeVault({ file }: CapsuleVault, out: string, index: CapsuleInd
   });
   const keyring = file.replace(/\.vault$/, ".keyring");
   if (keyring !== file) await copyFile(keyring, join(out, `${index.spec}.keyring`)).catch(ignoreMissing);
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
 }

@@ -51,3 +51,8 @@ export async function fileSystemOf(path: string): Promise<{ sizeBytes: number; t
   const [{ size }, { type }] = await Promise.all([stat(path), statfs(path)]);
   return { sizeBytes: size, type: fileSystems[type] ?? `file system 0x${type.toString(16)}` };
 }
+
+/** For a file that need not be there: any other failure is one. */
+export function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}

@@ -8,7 +8,7 @@ import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
 import { signifySignature } from "../vault/signify.ts";
 import { build } from "./build.ts";
-import { contentFolders, readContent } from "./content.ts";
+import { readBeside } from "./content.ts";
 import type { Project } from "./project.ts";
 
 export interface CapsuleOptions {
@@ -40,7 +40,7 @@ export async function createCapsule(
   try {
     const sign = async (message: Uint8Array) =>
       signifySignature(inputs.signing.publicKey, await inputs.signing.sign(message));
-    const content = (await Promise.all(contentFolders.map((folder) => readContent(paths.spec, folder)))).flat();
+    const content = await readBeside(paths.spec);
     const files = await planCapsule({ cluster: spec.metadata.name, lock, paths, store, withVault, sign, content });
     const tools = { root: locateFoundry(lock, store).directory, epoch: lock.epoch, label: spec.metadata.name };
     let created: CreatedCapsule;

@@ -8,7 +8,7 @@ import { lockSources } from "../acquire/sources.ts";
 import { ownCircumstances, runSelf, type Circumstances } from "../host/circumstances.ts";
 import { stopwatch } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
-import { fileSystemOf } from "../host/disk.ts";
+import { fileSystemOf, ignoreMissing } from "../host/disk.ts";
 import { freshBytes } from "../host/random.ts";
 import { buildObjects, lockedObjects } from "../lock/objects.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
@@ -16,7 +16,7 @@ import { initrdUnpacker } from "../seal/verify-tools.ts";
 import { makeScratchCache, type ScratchCache } from "../store/scratch.ts";
 import { hashFile } from "../store/store.ts";
 import { sealVault } from "../vault/vault.ts";
-import { contentFolders, readContent } from "./content.ts";
+import { readBeside } from "./content.ts";
 import { compareStages } from "./check-stages.ts";
 import type { Project } from "./project.ts";
 
@@ -126,13 +126,13 @@ async function prepareSide(
   await mkdir(directory, { recursive: true });
   const file = join(directory, `${spec.metadata.name}.yaml`);
   await copyFile(paths.spec, file);
-  for (const folder of contentFolders) {
-    for (const { path, mode, content } of await readContent(paths.spec, folder)) {
-      await mkdir(dirname(join(directory, path)), { recursive: true });
-      await writeFile(join(directory, path), content, { mode });
-    }
+  for (const { path, mode, content } of await readBeside(paths.spec)) {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await writeFile(join(directory, path), content, { mode });
   }
   await copyFile(paths.lock, join(directory, `${spec.metadata.name}.lock`));
+  // Keys that cannot be derived; not every cluster has some.
+  await copyFile(paths.keyring, join(directory, `${spec.metadata.name}.keyring`)).catch(ignoreMissing);
   await sealVault(vault, join(directory, `${spec.metadata.name}.vault`), { passphrase });
   return { name, cache, spec: file, out: join(directory, "out", spec.metadata.name) };
 }

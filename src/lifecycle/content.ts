@@ -1,9 +1,10 @@
 import { lstat, readdir, readFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { dirname, isAbsolute, join, normalize, relative } from "node:path";
 import { KubedosError, type Problem } from "../../shared/error.ts";
 import { checkPlaybooks } from "../converge/playbooks.ts";
 import { checkStates } from "../converge/states.ts";
 import type { RunContext } from "../host/context.ts";
+import { sourceKeyFiles } from "../spec/load.ts";
 import type { FeatureName, Spec } from "../spec/types.ts";
 
 /** A file of the user's that goes into the cluster layer. */
@@ -59,6 +60,27 @@ export async function readContent(specFile: string, folder: string): Promise<Con
   if (!root.isDirectory()) throw new KubedosError("spec", `${top} is not a folder`, { at: { file: top } });
   await walk(top);
   return files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/**
+ * Every file beside a spec that belongs to it: the content folders, and the keys of its apt sources. With them, the spec
+ * means the same in another directory.
+ *
+ * @throws KubedosError (code `spec`) as `readContent`, and for a key that lies elsewhere
+ */
+export async function readBeside(specFile: string): Promise<Pick<ContentFile, "path" | "mode" | "content">[]> {
+  const folders = await Promise.all(contentFolders.map((folder) => readContent(specFile, folder)));
+  const keys = (await sourceKeyFiles(specFile)).map(async (name) => {
+    const path = normalize(name);
+    if (isAbsolute(path) || path.startsWith("..")) {
+      throw new KubedosError("spec", `the key ${name} lies outside of the spec's directory`, {
+        hint: "put the key beside the spec, so that both can be copied together",
+        at: { file: specFile },
+      });
+    }
+    return { path, mode: 0o644, content: await readFile(join(dirname(specFile), path)) };
+  });
+  return [...folders.flat(), ...(await Promise.all(keys))];
 }
 
 /**

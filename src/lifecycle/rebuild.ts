@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { basename, extname, join } from "node:path";
+import { KubedosError } from "../../shared/error.ts";
 import { acquire } from "../acquire/acquire.ts";
 import { lockSources } from "../acquire/sources.ts";
 import { runStages } from "../assemble/engine.ts";
@@ -12,8 +13,10 @@ import { readBootImage } from "../seal/boot-image.ts";
 import { compareOutputs, type FileDifference } from "../seal/compare.ts";
 import { compareUkis, within } from "../seal/compare-disk.ts";
 import { compareErofs } from "../seal/erofs-compare.ts";
-import { imageOf, type Manifest } from "../seal/manifest.ts";
+import { keyFingerprint } from "../seal/dsse.ts";
+import { imageOf, manifestFiles, type Manifest } from "../seal/manifest.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
+import { readTrustedKey } from "../seal/verify-key.ts";
 import { openRaw, type Finding } from "../seal/verify-image.ts";
 import { verifyGpt } from "../seal/verify-gpt.ts";
 import { initrdUnpacker } from "../seal/verify-tools.ts";
@@ -63,7 +66,7 @@ export async function rebuildPublished(
     const inputs =
       options.vault === undefined
         ? await publishedInputs(paths, directory, manifest, work.directory, signal)
-        : await vaultInputs(paths.spec, manifest, options.vault, context);
+        : await vaultInputs(paths.spec, { directory, manifest }, options.vault, context);
     const { lock, spec } = inputs;
     await acquire(buildObjects(lock), () => lockSources(spec, lock, context), store, context);
     const hashes = lockedObjects(lock).map(({ sha256 }) => sha256);
@@ -100,15 +103,25 @@ export async function rebuildPublished(
   }
 }
 
-/** The same from the vault itself: nothing is taken from the published output but which targets it has. */
+/**
+ * The same from the vault itself: nothing is taken from the published output but which targets it has.
+ *
+ * @throws KubedosError when the output is not of this vault's foundry: all signatures would differ
+ */
 async function vaultInputs(
   spec: string,
-  manifest: Manifest,
+  { directory, manifest }: { directory: string; manifest: Manifest },
   vault: UnlockOptions,
   context: RunContext,
 ): Promise<BuildInputs> {
   const override = (written: Spec) => asPublished(written, manifest).spec;
-  return (await openProject(spec, { vault, create: false, override }, context)).build;
+  const { build: inputs } = await openProject(spec, { vault, create: false, override }, context);
+  const published = await readTrustedKey(join(directory, manifestFiles.publicKey));
+  if (published.equals(inputs.signing.publicKey)) return inputs;
+  const keys = [inputs.signing.publicKey, published].map(keyFingerprint);
+  throw new KubedosError("failed", "this is the vault of another foundry than the one that signed", {
+    hint: `its key is ${keys[0]}, and the published one ${keys[1]}: use the vault that belongs to it, or none`,
+  });
 }
 
 function placeOf(spec: string, out: string): SpecPaths {

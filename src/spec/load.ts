@@ -72,6 +72,17 @@ export async function loadSpec(file: string): Promise<Spec> {
   );
 }
 
+/** Names of files, as the spec has them, that hold keys of its apt sources. Empty for a spec that is not valid. */
+export async function sourceKeyFiles(file: string): Promise<string[]> {
+  const { spec } = parseSpec(await readSpecText(file), file);
+  const keys = (spec?.platform.sources ?? []).map(({ key }) => key).filter((key) => !isKeyText(key));
+  return [...new Set(keys)].toSorted();
+}
+
+function isKeyText(key: string): boolean {
+  return key.includes("-----BEGIN");
+}
+
 /** The spec with the keys of its apt sources in it: a name of a file gives way to the file's text. */
 async function withKeys(spec: Spec, file: string): Promise<Spec> {
   if (spec.platform.sources.length === 0) return spec;
@@ -79,7 +90,7 @@ async function withKeys(spec: Spec, file: string): Promise<Spec> {
     spec.platform.sources.map(async (source) => {
       const what = `key of the source ${source.name}`;
       let key = source.key;
-      if (!key.includes("-----BEGIN")) {
+      if (!isKeyText(key)) {
         const path = resolve(dirname(file), key);
         const bytes = await readFile(path).catch((cause: Error) => {
           throw new KubedosError("spec", `${what}: cannot read ${path}`, {
