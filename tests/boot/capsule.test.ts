@@ -290,12 +290,19 @@ test("booted with nothing but itself: QEMU, TPM and firmware of the capsule run 
   }
 });
 
-test("with the vault the foundry signs again: its own signatures come out; another's are named", async () => {
+test("with the vault the foundry signs again: its own signatures come out; another foundry's vault is refused", async () => {
   const out = (name: string) => join(scratch.directory, name);
   const rebuild = ["capsule", "rebuild", capsule, "--out"];
   expect(await result([...rebuild, out("none"), "--with-vault"])).toMatchObject({
     status: 2,
     error: { message: "there is no vault in this capsule", hint: expect.stringContaining("--vault FILE") },
+  });
+  const other = join(scratch.directory, "other-foundry");
+  await mkdir(other);
+  await kubedos(["init", "lab"], { env: scratch.env, cwd: other });
+  expect(await result([...rebuild, out("other"), "--vault", join(other, "lab.vault")])).toMatchObject({
+    status: 1,
+    error: { message: "this is the vault of another foundry than the one that signed" },
   });
   expect(await result([...rebuild, out("signed"), "--vault", lab.project.paths.vault])).toMatchObject({
     status: 0,

@@ -8,10 +8,12 @@ import { labSpec, makeScratch, type Scratch } from "./support.ts";
 // A cluster without a way out: two hubs that serve the lock's packages, and a worker whose apt uses them.
 let scratch: Scratch;
 let specFile: string;
+let spec: string;
+const hubs = "mirror+file:/run/kubedos/apt/hubs.list/";
 beforeAll(async () => {
   scratch = await makeScratch();
   specFile = join(scratch.directory, "lab.yaml");
-  const spec = labSpec("lab")
+  spec = labSpec("lab")
     .replace("targets:", "substrate: { name: nspawn }\nplatform: { repository: { mode: darksite } }\ntargets:")
     .replace("  - { name: worker-1", "  - { name: hub-2, roles: [hub] }\n  - { name: worker-1");
   await writeFile(specFile, spec);
@@ -36,9 +38,7 @@ async function on(node: string, ...command: string[]): Promise<string> {
 
 test("the worker's sources are the hubs, with the foundry's key, and nothing else", async () => {
   const uris = await on("worker-1", "sudo apt-get update --print-uris");
-  expect([...new Set(uris.match(/^'[^']+\/dists\/[^/]+\//gm))]).toEqual([
-    "'mirror+file:/run/kubedos/apt/hubs.list/dists/trixie/",
-  ]);
+  expect([...new Set(uris.match(/^'[^']+\/dists\/[^/]+\//gm))]).toEqual([`'${hubs}dists/trixie/`]);
   expect(await on("worker-1", "grep -h Signed-By /etc/apt/sources.list.d/*")).toBe(
     "Signed-By: /run/kubedos/layer/archive.asc\n",
   );
@@ -83,4 +83,22 @@ test("the server reads one file and binds one address, as a user of its own", as
     "kubedos-repository\n",
   );
   expect(await on("worker-1", "systemctl is-active kubedos-repository || true")).toBe("inactive\n");
+});
+
+// The platform's image stays: only the cluster layer differs.
+test.each([
+  ["connected", ["http://deb.debian.org/debian-security/", "http://deb.debian.org/debian/"], "inactive"],
+  ["both", ["http://deb.debian.org/debian-security/", "http://deb.debian.org/debian/", hubs], "active"],
+])("mode %s: the sources, and whether the hub serves", async (mode, sources, serves) => {
+  await cli("down", specFile);
+  const nodes = /^nodes:\n(.*\n)*/m;
+  await writeFile(
+    specFile,
+    spec.replace("mode: darksite", `mode: ${mode}`).replace(nodes, "nodes:\n  - { name: hub, roles: [hub] }\n"),
+  );
+  expect(await cli("up", specFile)).toMatchObject({ status: 0 });
+  const uris = await on("hub", "apt-get update --print-uris");
+  const bases = [...uris.matchAll(/^'([^']+\/)dists\//gm)].map(([, base]) => base!);
+  expect([...new Set(bases)].toSorted()).toEqual(sources);
+  expect(await on("hub", "systemctl is-active kubedos-repository || true")).toBe(`${serves}\n`);
 });

@@ -1,4 +1,4 @@
-import { link, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,7 +10,9 @@ import { treeStage } from "../../src/assemble/stages/tree.ts";
 import { openArchive } from "../../node/repository/archive.ts";
 import { serveArchive } from "../../node/repository/serve.ts";
 import { run } from "../../src/host/run.ts";
+import { isLeftover } from "../../src/host/unique.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
+import type { CheckedBuild } from "../../src/lifecycle/check-build.ts";
 import { exportInputs } from "../../src/lifecycle/export-inputs.ts";
 import { lockMismatches, lockRequest } from "../../src/lifecycle/lock.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
@@ -23,11 +25,11 @@ import { checkImages } from "../../src/seal/oci-layout.ts";
 import { removeAction } from "../../src/store/actions.ts";
 import { openStore } from "../../src/store/store.ts";
 import { archiveKey } from "../../src/vault/archive-key.ts";
-import { kubedos } from "../cli/kubedos.ts";
+import { jsonLines, kubedos } from "../cli/kubedos.ts";
 import { pushImage, startRegistry, type DebianRegistry } from "../fakes/debian-registry.ts";
 import { startFakeMirror, type FakeMirror } from "../fakes/mirror.ts";
 import { makeLinks } from "../fakes/python-distributions.ts";
-import { makeScratch, type Scratch } from "./support.ts";
+import { labSpec, makeScratch, type Scratch } from "./support.ts";
 import { errorOf } from "../fakes/errors.ts";
 
 // One build with every kind of input: a source distribution, wheels, a file, an image, beside Debian's packages.
@@ -259,4 +261,28 @@ test("an input that the lock lacks stops the build, and is named; each kind", as
   expect((await failureOf(treeStage(tools, packages, store))).message).toContain(
     "libpython3.13-stdlib is needed by python3.13, and is not in the lock",
   );
+});
+
+test("build --check finds an input that says when it was built: the stage, the file, exit status 1", async () => {
+  const directory = join(scratch.directory, "dated");
+  await mkdir(directory);
+  const file = join(directory, "lab.yaml");
+  const python = 'platform: { python: [{ prefix: /opt/dated, requirements: ["dated==1.0"] }] }\n';
+  await writeFile(file, `${labSpec("lab")}${python}`);
+  const { store } = await openProject(file, { vault: {}, create: true }, scratch.context);
+  const { status, stdout } = await kubedos(["build", file, "--check", "--offline", "--json"], { env: scratch.env });
+  const checked = jsonLines(stdout).at(-1) as unknown as CheckedBuild;
+  expect(status).toBe(1);
+  expect(checked).toMatchObject({ same: false, published: "none" });
+  expect(checked.stages[0]).toBe("python: tree");
+  const raw = checked.differences.find((one) => one.file === "lab.raw")!;
+  expect(raw.findings.map(({ structure }) => structure)).toContainEqual(
+    expect.stringMatching(/^root, \/opt\/dated\/lib\/python3\.\d+\/site-packages\/dated\.py$/),
+  );
+  // Both outputs were left to look at.
+  const kept = checked.kept!;
+  expect(kept).toBe(join(store.directory, "scratch"));
+  const left = (await readdir(kept)).filter(isLeftover);
+  expect(left.length).toBeGreaterThanOrEqual(2);
+  for (const name of left) await rm(join(kept, name), { recursive: true });
 });
