@@ -77,7 +77,8 @@ Needs a machine with Linux on amd64, root, 2 GB of memory and 3 GB of disk. No n
 4. Or build them again: \`sh /mnt/kubedos.sh\`. It unpacks the tools into /var/tmp/kubedos-capsule (another place:
    KUBEDOS_CAPSULE_WORK), builds everything from store/, and compares every byte with artifacts/. New files are in
    out/ there.
-5. Any other verb of kubedos: \`sh /mnt/kubedos.sh VERB …\`; the capsule is /capsule inside, the work directory is /work.
+5. Any other verb of kubedos: \`sh /mnt/kubedos.sh VERB …\`; the capsule is /capsule inside, names without a
+   directory are of the work directory.
 
 ${
   withVault

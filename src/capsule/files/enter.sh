@@ -7,13 +7,15 @@ root=$work/runtime
 "$busybox" mount --make-rprivate / 2> /dev/null || :
 "$busybox" mount -o bind "$root" "$root"
 "$busybox" mount -o bind "$capsule" "$root/capsule"
-"$busybox" mount -o bind "$work" "$root/work"
 "$busybox" mount -o bind "$work/tool" "$root/tool"
 "$busybox" mount -t proc proc "$root/proc"
 "$busybox" mount -o rbind /dev "$root/dev"
 "$busybox" mount -o rbind /sys "$root/sys" 2> /dev/null || :
 "$busybox" mount -t tmpfs -o mode=1777 tmp "$root/tmp"
 "$busybox" mount -t tmpfs -o mode=755 run "$root/run"
+# The work directory has its own path inside too: what runs later is known by it, and there may be several.
+"$busybox" mkdir -p "$root$work"
+"$busybox" mount -o bind "$work" "$root$work"
 clock=${KUBEDOS_CLOCK:-}
 if [ -n "$clock" ]; then
   set -- LD_PRELOAD=/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 "FAKETIME=$clock" NO_FAKE_STAT=1 \
@@ -32,8 +34,8 @@ if [ -n "${KUBEDOS_IDENTITY:-}" ]; then
   "$busybox" mount -o bind "$KUBEDOS_IDENTITY" "$root/run/identity"
   set -- KUBEDOS_IDENTITY=/run/identity "$@"
 fi
-set -- /usr/bin/env -i -C /work PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/work/home LC_ALL=C.UTF-8 \
-  TERM="${TERM:-dumb}" KUBEDOS_CACHE=/work/cache KUBEDOS_RUNTIME=/work/run "$@"
+set -- /usr/bin/env -i -C "$work" PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$work/home" LC_ALL=C.UTF-8 \
+  TERM="${TERM:-dumb}" KUBEDOS_CACHE="$work/cache" KUBEDOS_RUNTIME="$work/run" "$@"
 # The namespace's own root, so that whoever enters the namespace later is in the tools too. Where the machine runs from its
 # initial memory disk the kernel refuses that.
 "$busybox" mkdir -p "$root/old"

@@ -1,7 +1,7 @@
 #!/bin/sh
 # kubedos.sh VERB ARGUMENT...: runs the kubedos of this capsule with the tools of this capsule, on any Linux on amd64.
 # Needs a kernel, a shell and root; nothing else of the machine is used, and no network. The capsule is /capsule inside,
-# and /work is the directory KUBEDOS_CAPSULE_WORK (default: /var/tmp/kubedos-capsule), where everything is made.
+# and everything is made in the directory KUBEDOS_CAPSULE_WORK (default: /var/tmp/kubedos-capsule).
 #   sh kubedos.sh                                    rebuild everything and compare: capsule rebuild /capsule
 #   sh kubedos.sh up rebuilt/SPEC.yaml               then: start the machines (needs the vault)
 #   sh kubedos.sh capsule verify /capsule --key …    any other verb
@@ -29,6 +29,8 @@ fi
 "$busybox" mkdir -p "$work/home" "$work/cache" || fail "cannot make $work" "set KUBEDOS_CAPSULE_WORK to a directory with 3 GB free"
 [ "$("$busybox" id -u)" = 0 ] || fail "this needs root" "run it as root: it mounts what it has unpacked, in a namespace of its own"
 
+work=$(CDPATH='' cd -- "$work" && pwd -P)
+
 # 2. The tools, unpacked once; every package is checked
 runtime=$work/runtime
 if ! "$busybox" cmp -s "$here/boot/packages" "$runtime/.packages"; then
@@ -41,10 +43,10 @@ if ! "$busybox" cmp -s "$here/boot/packages" "$runtime/.packages"; then
       fail "$name is damaged in the capsule ($deb)" "sh VERIFY.sh names all that is damaged; use another copy of the capsule"
     "$busybox" dpkg-deb -x "$deb" "$runtime.new" || fail "$name cannot be unpacked" "is there room in $work?"
   done < "$here/boot/packages"
-  for name in capsule work tool proc dev sys tmp run; do "$busybox" mkdir -p "$runtime.new/$name"; done
+  for name in capsule tool proc dev sys tmp run; do "$busybox" mkdir -p "$runtime.new/$name"; done
   "$busybox" chmod 1777 "$runtime.new/tmp"
   "$busybox" ln -sf mawk "$runtime.new/usr/bin/awk"
-  echo 'root:x:0:0:root:/work/home:/bin/sh' > "$runtime.new/etc/passwd"
+  echo 'root:x:0:0:root:/run:/bin/sh' > "$runtime.new/etc/passwd"
   echo 'root:x:0:' > "$runtime.new/etc/group"
   "$busybox" cp "$here/boot/packages" "$runtime.new/.packages"
   "$busybox" mv "$runtime.new" "$runtime"
