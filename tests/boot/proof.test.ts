@@ -1,5 +1,4 @@
-import { constants } from "node:fs";
-import { appendFile, chmod, copyFile, cp, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +12,7 @@ import { compareOutputs, type FileDifference } from "../../src/seal/compare.ts";
 import { initrdUnpacker } from "../../src/seal/verify-tools.ts";
 import { jsonLines, kubedos } from "../cli/kubedos.ts";
 import { firstBlockOf, flip, partitionOffset } from "./image.ts";
+import { copyOutput } from "./outputs.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The same bytes twice; and whatever is not the same is named.
@@ -38,12 +38,8 @@ async function result(args: readonly string[], env: Record<string, string> = {})
   return { status, stderr, ...last } as Record<string, unknown> & { status: number };
 }
 
-async function copyOf(name: string): Promise<string> {
-  const copy = join(scratch.directory, name);
-  await rm(copy, { recursive: true, force: true });
-  await cp(out, copy, { recursive: true, mode: constants.COPYFILE_FICLONE });
-  for (const file of await readdir(copy)) await chmod(join(copy, file), 0o644);
-  return copy;
+function copyOf(name: string): Promise<string> {
+  return copyOutput(out, join(scratch.directory, name));
 }
 
 async function compare(a: string, b: string): Promise<FileDifference[]> {

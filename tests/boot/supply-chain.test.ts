@@ -9,10 +9,9 @@ import { createLock } from "../../src/lock/lock.ts";
 import { attachSignature } from "../../src/seal/authenticode.ts";
 import { openErofs } from "../../src/seal/erofs.ts";
 import type { Manifest } from "../../src/seal/manifest.ts";
-import { vaultSigners } from "../../src/seal/signer.ts";
 import { verifyOutput, type VerifyCheck } from "../../src/seal/verify.ts";
-import { signifySignature } from "../../src/vault/signify.ts";
 import { jsonLines, kubedos } from "../cli/kubedos.ts";
+import { copyOutput, resign, wrong } from "./outputs.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // What is said about a build, read by the tools of others; and who may say it.
@@ -40,35 +39,6 @@ async function check(path = out, options: Partial<Parameters<typeof verifyOutput
   const { signal } = scratch.context;
   const key = published("foundry.pub");
   return (await verifyOutput({ path, key, anyKey: false, withoutAuthenticode: true, signal, ...options })).checks;
-}
-
-/** `file check: message` of all that is wrong or was not checked. */
-function wrong(checks: readonly VerifyCheck[]): string[] {
-  return checks.flatMap(({ file, check: name, status, findings }) =>
-    status === "ok" || status === "skipped"
-      ? []
-      : findings.length === 0
-        ? [`${file} ${name}: ${status}`]
-        : findings.map(({ message }) => `${file} ${name}: ${message}`),
-  );
-}
-
-/** A copy of the output; the image is a link to the same bytes. */
-async function copyOutput(name: string): Promise<string> {
-  const to = join(scratch.directory, name);
-  await mkdir(to);
-  for (const file of await readdir(out)) await copyFile(join(out, file), join(to, file));
-  await run("chmod", ["-R", "u+w", to]);
-  return to;
-}
-
-/** Writes a manifest and signs it as the foundry does, so that only what it says can be wrong. */
-async function resign(directory: string, text: string): Promise<void> {
-  const { signing } = lab.project.vault;
-  const raw = await vaultSigners(lab.project.vault).foundry.sign(Buffer.from(text));
-  await writeFile(join(directory, "manifest.json"), text);
-  await writeFile(join(directory, "manifest.json.sig"), signifySignature(signing.publicKey, raw));
-  await writeFile(join(directory, "manifest.json.cosign"), raw.toString("base64"));
 }
 
 describe("Secure Boot's signature", () => {
@@ -201,7 +171,7 @@ describe("bills of materials", () => {
   }, 300_000);
 
   test("a package too few, one too many, a file of other bytes, a newer format: `verify` names each", async () => {
-    const copy = await copyOutput("sboms");
+    const copy = await copyOutput(out, join(scratch.directory, "sboms"));
     const file = join(copy, "sbom.cdx.json");
     const text = await readFile(file, "utf8");
     const bom = JSON.parse(text) as { components: { name: string; type: string; hashes: { content: string }[] }[] };
@@ -286,7 +256,7 @@ describe("what must not pass", () => {
 
   test("files swapped between two builds, removed, cut, added: each is named", async () => {
     const other = await buildLab(scratch, "foreign", lab);
-    const copy = await copyOutput("swapped");
+    const copy = await copyOutput(out, join(scratch.directory, "swapped"));
     for (const name of ["provenance.intoto.jsonl", "manifest.json.cosign", "sbom.cdx.json", "boot.efi.p7"]) {
       await copyFile(join(other.project.paths.out, name), join(copy, name));
     }
@@ -309,9 +279,9 @@ describe("what must not pass", () => {
   });
 
   test("another build of the same foundry: its provenance does not speak of this one", async () => {
-    const copy = await copyOutput("another");
+    const copy = await copyOutput(out, join(scratch.directory, "another"));
     const changed = { ...manifest, documents: manifest.documents.filter(({ file }) => file !== "secureboot-pk.pem") };
-    await resign(copy, JSON.stringify(changed));
+    await resign(lab.project.vault, copy, JSON.stringify(changed));
     await rm(join(copy, "secureboot-pk.pem"));
     expect(wrong(await check(copy))).toEqual([
       "provenance.intoto.jsonl provenance: does not speak of this manifest.json",
@@ -320,8 +290,8 @@ describe("what must not pass", () => {
   });
 
   test("manifest and lock of a newer format say so", async () => {
-    const copy = await copyOutput("newer");
-    await resign(copy, JSON.stringify({ ...manifest, format: 2 }));
+    const copy = await copyOutput(out, join(scratch.directory, "newer"));
+    await resign(lab.project.vault, copy, JSON.stringify({ ...manifest, format: 2 }));
     expect(wrong(await check(copy))).toEqual([
       expect.stringContaining("has format 2, which this kubedos does not know"),
     ]);

@@ -1,6 +1,5 @@
 import { verify } from "node:crypto";
-import { constants } from "node:fs";
-import { appendFile, copyFile, mkdir, open, readFile, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { appendFile, copyFile, readFile, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { build } from "../../src/lifecycle/build.ts";
@@ -11,6 +10,7 @@ import { readSections } from "../../src/seal/uki.ts";
 import { verdict, verifyOutput, type VerifyCheck } from "../../src/seal/verify.ts";
 import { jsonLines, kubedos } from "../cli/kubedos.ts";
 import { flip, partitionOffset, replaceUki } from "./image.ts";
+import { badHashes, copyOutput, flippedWhile, found } from "./outputs.ts";
 import { buildLab, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // What `verify` says of a build's real output, whole and damaged in each of its files and structures.
@@ -34,44 +34,14 @@ beforeAll(async () => {
 });
 afterAll(() => scratch?.remove());
 
-async function copyOutput(from: string, to: string): Promise<void> {
-  await mkdir(to);
-  for (const name of await readdir(from)) {
-    await copyFile(join(from, name), join(to, name), constants.COPYFILE_FICLONE);
-    const handle = await open(join(to, name));
-    await handle.chmod(0o600);
-    await handle.close();
-  }
-}
-
 async function check(options: Partial<Parameters<typeof verifyOutput>[0]> = {}): Promise<VerifyCheck[]> {
   const { signal } = scratch.context;
   const defaults = { path: out, key, anyKey: false, withoutAuthenticode: true, signal };
   return (await verifyOutput({ ...defaults, ...options })).checks;
 }
 
-/** `file: structure@offset` of all findings, without those of the files' own hashes. */
-function found(checks: readonly VerifyCheck[]): string[] {
-  return checks
-    .filter(({ check: name }) => name !== "hash")
-    .flatMap(({ file, findings }) =>
-      findings.map(
-        ({ structure, offsetBytes }) => `${file}: ${structure}${offsetBytes === undefined ? "" : `@${offsetBytes}`}`,
-      ),
-    );
-}
-
-function badHashes(checks: readonly VerifyCheck[]): string[] {
-  return checks.filter(({ check: name, status }) => name === "hash" && status === "failed").map(({ file }) => file);
-}
-
-async function withFlipped(file: string, offset: number, body: () => Promise<void>): Promise<void> {
-  await flip(join(out, file), offset);
-  try {
-    await body();
-  } finally {
-    await flip(join(out, file), offset);
-  }
+function withFlipped(file: string, offset: number, body: () => Promise<void>): Promise<void> {
+  return flippedWhile(join(out, file), offset, body);
 }
 
 describe("whole", () => {
