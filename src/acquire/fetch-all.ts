@@ -61,7 +61,7 @@ export async function fetchAll(
         .toSorted()
         .join("\n"),
       {
-        hint: "use a capsule, a snapshot URL in platform.mirror, or `kubedos lock --update`",
+        hint: "`kubedos store import` a capsule that holds it, put a snapshot URL in platform.mirror, or `kubedos lock --update`",
         problems: absent,
       },
     );
@@ -127,7 +127,7 @@ async function placesOf(entry: Wanted, { sources, client }: FetchSession): Promi
   const origin = sources.origins?.get(entry.sha256);
   if (origin === undefined) {
     throw new KubedosError("failed", `${nameOf(entry)}: nothing says where it comes from`, {
-      hint: "the spec no longer asks for it: run `kubedos lock --update`, or import a capsule that holds it",
+      hint: "the spec no longer asks for it: run `kubedos lock --update`, or `kubedos store import` a capsule that holds it",
     });
   }
   return origin.places();

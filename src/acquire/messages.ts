@@ -21,7 +21,7 @@ export function offlineError(missing: readonly Wanted[]): KubedosError {
     .map((entry) => ({ message: `${entry.name} ${entry.version} ${entry.sizeBytes} bytes sha256:${entry.sha256}` }));
   const files = missing.length === 1 ? "1 file" : `${missing.length} files`;
   return new KubedosError("offline", `offline, and the store lacks ${files} (${formatBytes(total)})`, {
-    hint: "run once without --offline, or import a capsule that holds them",
+    hint: "run once without --offline, or `kubedos store import` a capsule that holds them",
     problems,
   });
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { copyFile, cp, readdir, readFile, rm } from "node:fs/promises";
+import { copyFile, cp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { KubedosError } from "../../shared/error.ts";
 import type { RunContext } from "../host/context.ts";
@@ -10,6 +10,7 @@ import type { Store } from "../store/store.ts";
 import type { UnlockOptions } from "../vault/types.ts";
 import { createUnder } from "./create.ts";
 import { capsuleFiles, capsuleFolders, readIndex, type CapsuleIndex } from "./format.ts";
+import { importObjects } from "./import.ts";
 import { toolArchive } from "./tool.ts";
 import { verifyCapsule, type CapsuleVerifyOptions } from "./verify.ts";
 
@@ -56,15 +57,7 @@ export async function rebuildCapsule(
     emit({ type: "log", level: "warn", message });
   }
   // 2. Its inputs into the store, by hash.
-  const fan = join(capsule, capsuleFolders.store);
-  for (const part of await readdir(fan)) {
-    for (const hash of await readdir(join(fan, part))) {
-      if ((await store.verify(hash)) === "ok") continue;
-      const temporary = await store.temporary();
-      await copyFile(join(fan, part, hash), temporary);
-      await store.putFile(temporary);
-    }
-  }
+  await importObjects(capsule, store, context);
   // 3. Again, where the spec and its lock are.
   await createUnder(out);
   const paths = { spec: join(out, `${index.spec}.yaml`), lock: join(out, `${index.spec}.lock`) };

@@ -74,7 +74,7 @@ async function placeBlob(
 ): Promise<void> {
   if ((await store.verify(sha256, { sizeBytes })) !== "ok") {
     throw new KubedosError("failed", `${reference}: sha256:${sha256} is not in the store`, {
-      hint: "run `kubedos build` with a network once, or import a capsule that holds it",
+      hint: "run `kubedos build` with a network once, or `kubedos store import` a capsule that holds it",
     });
   }
   await copyFile(store.path(sha256), join(blobs, sha256), constants.COPYFILE_FICLONE);

@@ -155,6 +155,22 @@ test("one byte of each kind of file: it is named, by kubedos and by VERIFY.sh", 
   expect(await damaged()).toEqual([]);
 });
 
+test("its inputs serve a machine whose mirrors have nothing; a damaged one is named and not taken", async () => {
+  const env = { KUBEDOS_CACHE: join(scratch.directory, "empty") };
+  const { platform } = lab.project.lock;
+  const damagedOne = `store/sha256/${platform[0]!.sha256.slice(0, 2)}/${platform[0]!.sha256}`;
+  await flip(join(capsule, damagedOne), 100);
+  expect(await result(["store", "import", capsule], env)).toMatchObject({
+    status: 1,
+    error: { message: `the capsule is damaged: ${damagedOne} is altered` },
+  });
+  expect(await result(["plan", spec], env)).toMatchObject({ fetch: { packages: 1, bytes: platform[0]!.sizeBytes } });
+  await flip(join(capsule, damagedOne), 100);
+  expect(await result(["store", "import", capsule], env)).toMatchObject({ status: 0, imported: 1 });
+  expect(await result(["plan", spec], env)).toMatchObject({ fetch: { packages: 0 } });
+  await rm(env.KUBEDOS_CACHE, { recursive: true });
+});
+
 test("added, removed, cut and swapped files: all of them are named", async () => {
   const [one, two, three, four] = files.filter(({ path }) => path.startsWith("store/")).map(({ path }) => path) as [
     string,
@@ -184,12 +200,16 @@ test("added, removed, cut and swapped files: all of them are named", async () =>
   expect(await damaged()).toEqual([]);
 });
 
-test("another key, and a newer format", async () => {
+test("another key, a revoked one, and a newer format", async () => {
   const foreign = join(scratch.directory, "foreign.pub");
   await run("signify-openbsd", ["-G", "-n", "-p", foreign, "-s", join(scratch.directory, "foreign.sec")]);
   expect(await result(["capsule", "verify", capsule, "--key", foreign, "--without-authenticode"])).toMatchObject({
     status: 1,
   });
+  const list = join(scratch.directory, "revoked");
+  await writeFile(list, `${(await readFile(key, "utf8")).split("\n")[1]} # stolen\n`);
+  const revoked = ["capsule", "verify", capsule, "--key", key, "--revoked", list, "--without-authenticode"];
+  expect(await result(revoked)).toMatchObject({ status: 1 });
   const index = join(capsule, "capsule.json");
   const text = await readFile(index, "utf8");
   await writeFile(index, text.replace('"format": 1', '"format": 2'));

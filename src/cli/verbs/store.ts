@@ -4,19 +4,55 @@ import { count, formatBytes } from "../format.ts";
 import { defaultSpecFile, parseSize } from "../options.ts";
 import { runVerb, verb } from "../verb.ts";
 
-/** `kubedos store gc|verify` */
+/** `kubedos store gc|verify|import|export` */
 export function storeVerb() {
   return verb("store", {
     summary: "clean up or check the cache of everything fetched and built",
     examples: [
       ["store gc --dry-run", "what a clean-up would remove"],
       ["store verify", "read every object again and remove damaged ones"],
+      ["store import lab.iso", "a capsule's packages, for a build without a network"],
       ["store export lab.yaml --to inputs", "Python distributions, files and images for other tools"],
     ],
   })
     .addCommand(gcVerb())
     .addCommand(verifyVerb())
+    .addCommand(importVerb())
     .addCommand(exportVerb());
+}
+
+function importVerb() {
+  return verb("import", {
+    summary: "bring a capsule's packages and other inputs into the cache",
+    description:
+      "What a mirror no longer has, or a machine without a network needs: `build --offline` finds it by the lock's hashes. " +
+      "Only the inputs are taken, each with its hash checked.",
+    examples: [["store import lab.iso", "then: build lab.yaml --offline"]],
+    exits: [1, 2, 130],
+  })
+    .argument("<capsule>", "directory or ISO")
+    .action(async (path, _options, command) => {
+      await runVerb(command, async (context) => {
+        const [{ importObjects }, { openCapsule }, { openStore }, { cacheDirectory }] = await Promise.all([
+          import("../../capsule/import.ts"),
+          import("../../capsule/open.ts"),
+          import("../../store/store.ts"),
+          import("../../host/paths.ts"),
+        ]);
+        const store = await openStore(cacheDirectory());
+        const lease = await store.lease(context.signal);
+        const capsule = await openCapsule(path, store.directory, context.signal);
+        try {
+          const result = await importObjects(capsule.directory, store, context);
+          const { objects, imported, sizeBytes } = result;
+          const there = objects === imported ? "" : `, ${objects - imported} were there already`;
+          return { data: { ...result }, text: `${count(imported, "object")}, ${formatBytes(sizeBytes)}${there}` };
+        } finally {
+          await capsule.close();
+          await lease.release();
+        }
+      });
+    });
 }
 
 function exportVerb() {
