@@ -37,7 +37,7 @@ test("bash: the script is registered for kubedos", async () => {
 test("bash: verbs, and verbs below a verb", async () => {
   expect(await complete("kubedos doc")).toEqual(["doctor"]);
   expect(await complete("kubedos ")).toEqual(createProgram().commands.map((command) => command.name()));
-  expect(await complete("kubedos store ")).toEqual(["gc", "verify", "export"]);
+  expect(await complete("kubedos store ")).toEqual(["gc", "verify", "import", "export"]);
   expect(await complete("kubedos --json store v")).toEqual(["verify"]);
 });
 
