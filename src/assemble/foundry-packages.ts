@@ -14,6 +14,7 @@ export const foundryPackages: readonly string[] = [
   "efibootmgr",
   "erofs-utils",
   "faketime",
+  "ipxe",
   "isolinux",
   "kmod",
   "mawk",

@@ -17,6 +17,8 @@ import { darksiteStage, packagesStage, repositoryIdentity } from "../repository/
 import { flavourOf, flavoursOf } from "../spec/flavours.ts";
 import type { KernelFlavour, Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
+import { writerInitrdStage } from "../seal/stages/initrd.ts";
+import { compressStage } from "../seal/stages/writer.ts";
 import { signStage } from "../seal/stages/sign.ts";
 import { writerFiles, type MediumParts } from "../targets/iso.ts";
 import { targets } from "../targets/registry.ts";
@@ -122,19 +124,28 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   // 3. The packages themselves, for a cluster that has no other source.
   const darksite = darksiteOf(inputs, tools, store);
   // 4. Targets.
-  const writer = writerFiles(spec, inputs.layer, inputs.writer.scripts).map((file) => ({ ...file, mode: 0o644 }));
-  const medium = (flavour: KernelFlavour): MediumParts => ({
-    kernel: kernelPackage(lock, flavour, spec.platform.kernels),
-    init: blob(inputs.writer.init),
-    files: blob(archive("kubedos/writer", writer, lock.epoch)),
-    sign: (bootImage, name) => signStage(bootImage, certificate, lock.epoch, inputs.secureBoot.sign, name),
-    name: spec.metadata.name,
-    nodes: spec.nodes.length,
-    darksite: spec.install.repository ? darksite : undefined,
-  });
+  const parts = new Map<SealedImage, MediumParts>();
+  const medium = (sealed: SealedImage): MediumParts => {
+    const known = parts.get(sealed);
+    if (known !== undefined) return known;
+    const kernel = kernelPackage(lock, sealed.kernel, spec.platform.kernels);
+    const writer = writerFiles(spec, inputs.layer, inputs.writer.scripts).map((file) => ({ ...file, mode: 0o644 }));
+    const made = {
+      compressed: compressStage(tools, sealed.raw),
+      initrd: writerInitrdStage(tools, kernel, blob(inputs.writer.init)),
+      files: blob(archive("kubedos/writer", writer, lock.epoch)),
+      sign: (bootImage, name) => signStage(bootImage, certificate, lock.epoch, inputs.secureBoot.sign, name),
+      name: spec.metadata.name,
+      nodes: spec.nodes.length,
+      darksite: spec.install.repository ? darksite : undefined,
+    } satisfies MediumParts;
+    parts.set(sealed, made);
+    return made;
+  };
   const wanted = spec.targets.map((name) => {
-    const { kernel, root, esp, raw } = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
-    const stage = targets[name].stage({ root, esp, tools, raw, firmware, medium: medium(kernel) });
+    const sealed = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
+    const { root, esp, raw } = sealed;
+    const stage = targets[name].stage({ root, esp, tools, raw, firmware, medium: () => medium(sealed) });
     return { name, stage, extension: targets[name].extension };
   });
   const extra = darksite === undefined ? [] : [darksite];

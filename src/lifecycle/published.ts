@@ -47,8 +47,8 @@ export async function publishedInputs(
     });
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
-  if (spec.targets.includes("iso")) {
-    throw new KubedosError("usage", "an installation medium holds a signature that is published nowhere else", {
+  if (spec.targets.some((target) => target === "iso" || target === "netboot")) {
+    throw new KubedosError("usage", "the targets iso and netboot hold a signature that is published nowhere else", {
       hint: "rebuild with the vault: `kubedos build --check`",
     });
   }

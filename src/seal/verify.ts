@@ -220,7 +220,7 @@ async function checkStrays(directory: string, manifest: Manifest, notes: Notes):
 }
 
 /** Artifacts that are no disk: their hash speaks for them; a medium's writer checks the image that it holds. */
-const withoutDisk: ReadonlySet<string> = new Set(["darksite", "iso"]);
+const withoutDisk: ReadonlySet<string> = new Set(["darksite", "iso", "netboot"]);
 
 async function checkDisks(
   directory: string,

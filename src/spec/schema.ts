@@ -425,8 +425,15 @@ const installSchema = z
       .describe(
         "Whether the medium carries the package repository, under /darksite. Needs `platform.repository.mode` `darksite` or `both`.",
       ),
+    server: z
+      .string()
+      .regex(/^http:\/\/[\w.:-]+(\/[\w./-]*)?$/, "not an http:// address\nwrite e.g. `http://10.0.0.1:8080`")
+      .optional()
+      .describe(
+        "netboot: where the image is, for machines that start by UEFI while another DHCP server gives addresses (`serve-netboot --proxy`).",
+      ),
   })
-  .describe("What the installation medium (target `iso`) does.");
+  .describe("What installations (targets `iso` and `netboot`) do.");
 
 const acceptanceSchema = z
   .strictObject({

@@ -3,7 +3,19 @@
  * `cluster.yaml` (see schema.ts for what a person may leave out), expanded by load.ts (pools become nodes).
  */
 
-export const targetNames = ["raw", "metal", "qcow2", "vmdk", "ova", "vhd", "vhdx", "gce", "ami", "iso"] as const;
+export const targetNames = [
+  "raw",
+  "metal",
+  "qcow2",
+  "vmdk",
+  "ova",
+  "vhd",
+  "vhdx",
+  "gce",
+  "ami",
+  "iso",
+  "netboot",
+] as const;
 export type TargetName = (typeof targetNames)[number];
 
 export const kernelFlavours = ["cloud", "generic"] as const;
@@ -132,6 +144,8 @@ export interface Spec {
     wipe: boolean;
     /** Whether the medium carries the package repository. */
     repository: boolean;
+    /** Where netbooted machines find the image, where nobody else says it. */
+    server?: string;
   };
   trust: {
     /** Signing key of the foundry this spec belongs to (signify base64), pinned by `init`; absent: not pinned. */

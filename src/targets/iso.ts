@@ -2,16 +2,16 @@ import { createHash } from "node:crypto";
 import { stageId, type Stage } from "../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
 import { espStage } from "../seal/stages/esp.ts";
-import { writerInitrdStage } from "../seal/stages/initrd.ts";
-import { compressStage, writerStage } from "../seal/stages/writer.ts";
+import { writerStage } from "../seal/stages/writer.ts";
 import type { Spec } from "../spec/types.ts";
 import { guidFromHash } from "./gpt.ts";
 
 /** What an installation medium is made from, besides the sealed image. */
 export interface MediumParts {
-  kernel: { sha256: string };
-  /** node/writer/init. */
-  init: { sha256: string };
+  /** The raw image compressed, with its hash. */
+  compressed: Stage;
+  /** Kernel and initrd of the writer. */
+  initrd: Stage;
   /** Archive of `writerFiles`. */
   files: { sha256: string };
   /** Signs a boot image for Secure Boot; its output is called `uki`. */
@@ -25,10 +25,9 @@ export interface MediumParts {
 /** iso: starts from CD and from a stick, by BIOS and by UEFI, and writes the sealed image to the machine's disk. */
 export function isoStage(tools: Tools, parts: { root: Stage; raw: Stage; medium: MediumParts }): Stage {
   const { root, raw, medium } = parts;
+  const { compressed, initrd } = medium;
   // A seed has some 30 KiB.
   const seedsMib = Math.max(2, Math.ceil(medium.nodes / 16));
-  const compressed = compressStage(tools, raw);
-  const initrd = writerInitrdStage(tools, medium.kernel, medium.init);
   const writer = writerStage(tools, {
     root,
     raw,
@@ -70,13 +69,14 @@ export function writerFiles(
   layer: readonly { path: string; content: string | Uint8Array }[],
   scripts: readonly { path: string; content: string }[],
 ): { path: string; content: string | Uint8Array }[] {
-  const { disk, wipe } = spec.install;
+  const { disk, wipe, server } = spec.install;
   const policy = {
     want_serial: disk.serial ?? "",
     want_path: disk.path ?? "",
     min_gib: String(disk.minGiB ?? ""),
     max_gib: String(disk.maxGiB ?? ""),
     wipe: wipe ? "yes" : "no",
+    want_server: server ?? "",
   };
   const hardware = spec.nodes.flatMap((node) =>
     Object.entries(node.hardware ?? {}).map(([kind, value]) => `${node.name} ${kind} ${value}\n`),

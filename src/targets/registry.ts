@@ -5,6 +5,7 @@ import type { TargetName } from "../spec/types.ts";
 import { amiStage } from "./ami.ts";
 import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
 import { isoStage } from "./iso.ts";
+import { netbootStage } from "./netboot.ts";
 import { writeRawImage } from "./raw.ts";
 import type { SealedParts, Target } from "./types.ts";
 
@@ -123,6 +124,13 @@ export const targets = {
     summary: "installation medium, CD or stick: writes the sealed image to a machine's disk and checks it",
     needs: `${firmwareKeys}, or Secure Boot off; the node's seed`,
     extension: "iso",
-    stage: (parts) => isoStage(parts.tools, parts),
+    stage: (parts) => isoStage(parts.tools, { ...parts, medium: parts.medium() }),
+  },
+  netboot: {
+    name: "netboot",
+    summary: "what machines start from over the network: `kubedos serve-netboot` installs a rack from it",
+    needs: `${firmwareKeys}, or Secure Boot off; \`hardware.mac\` of the nodes`,
+    extension: "netboot.tar",
+    stage: (parts) => netbootStage(parts.tools, { ...parts, medium: parts.medium() }),
   },
 } satisfies Record<TargetName, Target> as Record<TargetName, Target>;

@@ -12,8 +12,8 @@ export interface SealedParts {
   raw: Stage;
   /** Firmware variables with the foundry's keys. */
   firmware: Stage;
-  /** For installation media. */
-  medium: MediumParts;
+  /** For what installs the image on machines; the same at each call. */
+  medium(): MediumParts;
 }
 
 /** One output format. */

@@ -7,7 +7,7 @@ import { acceleratorArguments, chooseAccelerator } from "../../src/substrates/qe
 import { inSlot } from "./machine.ts";
 import { until, type Scratch } from "./support.ts";
 
-/** A machine that starts from an installation medium in its CD drive. */
+/** A machine that starts from an installation medium, or over the network. */
 export interface Installer {
   console(): Promise<string>;
   shows(pattern: RegExp): Promise<void>;
@@ -23,7 +23,10 @@ export interface Installer {
 
 export interface InstallerOptions {
   name: string;
-  medium: string;
+  /** In its CD drive; absent: it starts over the network. */
+  medium?: string;
+  /** What starts a command in the machine's network, and QEMU's arguments for its card. */
+  network?: { enter: readonly string[]; card: readonly string[] };
   /** Disks as values of -drive without `if` and `id`, e.g. `file=…,format=raw`. */
   disks: string[];
   /** The medium is a USB stick instead of a CD. */
@@ -63,16 +66,18 @@ async function powerOn(
     ...acceleratorArguments[accelerator],
     ...(options.firmware === undefined ? [] : firmwareArguments(options.firmware)),
     ...disks,
-    ...["-drive", `if=none,id=medium,readonly=on,format=raw,file=${options.medium}`],
-    ...(options.stick === true
-      ? ["-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on,bootindex=1"]
-      : ["-device", "ide-cd,id=drive,drive=medium,bootindex=1"]),
+    ...mediumArguments(options),
+    ...(options.network?.card ?? []),
     ...["-chardev", `socket,id=console,path=${at("console.sock")},server=on,wait=off,logfile=${at("console")}`],
     ...["-serial", "chardev:console"],
     ...["-chardev", `socket,id=qmp,path=${at("qmp.sock")},server=on,wait=off`, "-mon", "chardev=qmp,mode=control"],
     ...(options.extraArguments ?? []),
   ];
-  const machine = await startDaemon("qemu-system-x86_64", args, { log: at("log") });
+  const [command, ...words] = [...(options.network?.enter ?? []), "qemu-system-x86_64", ...args] as [
+    string,
+    ...string[],
+  ];
+  const machine = await startDaemon(command, words, { log: at("log") });
   let terminal: Socket | undefined;
   const console = async () => (await readFile(at("console"), "latin1").catch(() => "")).replaceAll("\r", "\n");
   const end = async () => `${await readFile(at("log"), "utf8").catch(() => "")}\n${(await console()).slice(-3_000)}`;
@@ -104,6 +109,15 @@ async function powerOn(
     terminal?.destroy();
     await endDaemon(machine, 1_000);
   }
+}
+
+function mediumArguments({ medium, stick }: InstallerOptions): string[] {
+  if (medium === undefined) return [];
+  const device =
+    stick === true
+      ? ["-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on,bootindex=1"]
+      : ["-device", "ide-cd,id=drive,drive=medium,bootindex=1"];
+  return ["-drive", `if=none,id=medium,readonly=on,format=raw,file=${medium}`, ...device];
 }
 
 function firmwareArguments({ code, vars }: { code: string; vars: string }): string[] {

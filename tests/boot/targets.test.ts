@@ -16,7 +16,7 @@ import { writeImage } from "../fakes/disk-images.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
-const disks = targetNames.filter((name) => name !== "iso"); // see iso.test.ts
+const disks = targetNames.filter((name) => name !== "iso" && name !== "netboot"); // see installation.test.ts
 let scratch: Scratch;
 let lab: BuiltLab;
 let built: BuildResult;

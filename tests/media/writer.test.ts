@@ -2,11 +2,13 @@ import { createHash } from "node:crypto";
 import { chmod, mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { createServer, type AddressInfo } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { serveFiles } from "../../src/host/file-server.ts";
 import { run } from "../../src/host/run.ts";
 
 // Parts of node/writer/ run here by the shell that the medium has, with files as disks and a directory as /sys. What the
-// kernel and the firmware do is for tests/boot/iso.test.ts.
+// kernel and the firmware do is for tests/boot/installation.test.ts.
 const mib = 1024 * 1024;
 const parts = join(import.meta.dirname, "../../node/writer");
 let scratch: string;
@@ -44,7 +46,11 @@ const image = Buffer.concat([Buffer.from("first".padEnd(mib, "x")), Buffer.alloc
 const sha256 = createHash("sha256").update(image).digest("hex");
 
 /** What the writer says, and whether it went on to the end. */
-async function writer(words: string, policy: Record<string, string> = {}): Promise<{ said: string; ended: boolean }> {
+async function writer(
+  words: string,
+  policy: Record<string, string> = {},
+  more: string[] = [],
+): Promise<{ said: string; ended: boolean }> {
   const settings = { want_serial: "", want_path: "", min_gib: "", max_gib: "", wipe: "no", ...policy };
   const script = [
     "set -o pipefail",
@@ -54,8 +60,9 @@ async function writer(words: string, policy: Record<string, string> = {}): Promi
     'fail() { echo "installation stopped: $*"; exit 1; }',
     `sys='${scratch}/sys' dev='${scratch}/dev' run='${scratch}/run' here='${scratch}/here' consoles='' mib=${mib}`,
     `size=${image.length} sha256=${sha256} seed_at=${2 * mib} whence='the medium' instead='(removed?)'`,
+    "want_server=''",
     ...Object.entries(settings).map(([key, value]) => `${key}='${value}'`),
-    ...["disk", "seeds", "write"].map((part) => `. '${parts}/${part}'`),
+    ...["disk", "seeds", "write", ...more].map((part) => `. '${parts}/${part}'`),
     words,
   ];
   const file = join(scratch, "script");
@@ -160,4 +167,69 @@ test("a disk that takes no more bytes: stopped with the reason", async () => {
     "installation stopped: /dev/full cannot be written: dd: error writing '/dev/full': No space left",
   );
   expect(said).not.toContain("complete");
+});
+
+/** The writer with a network card that has a link, a server at the address that the spec or DHCP says, and no waiting. */
+async function fromNetwork(files: Record<string, string | Uint8Array>, words: string, url?: string) {
+  for (const [card, link] of [
+    ["lo", "1"],
+    ["eth0", "0"],
+    ["eth1", "1"],
+  ] as const) {
+    await mkdir(join(scratch, "sys/class/net", card), { recursive: true });
+    await writeFile(join(scratch, "sys/class/net", card, "carrier"), link);
+  }
+  const served = new Map(
+    Object.entries(files).map(([name, content]) => [`/${name}`, { content: Buffer.from(content) }]),
+  );
+  const server = await serveFiles({ address: "127.0.0.1", port: 0 }, served, () => undefined);
+  try {
+    const alone =
+      'wget() { busybox wget "$@"; }; ip() { :; }; udhcpc() { echo "udhcpc $2"; }; sleep() { :; }; write_lease_script() { :; }';
+    const want_server = url ?? `http://127.0.0.1:${server.port}/`;
+    return await writer(`${alone}; open_source; ${words}`, { want_server }, ["network"]);
+  } finally {
+    await server.close();
+  }
+}
+
+test("network: the card with a link is asked; image and seeds come from the server", async () => {
+  const files = { "image.sha256": sha256, "image.zst": "packed", seeds: "sealed" };
+  const { said } = await fromNetwork(files, "stream; echo; sealed_seeds");
+  expect(said).toMatch(/image from http:\/\/127\.0\.0\.1:\d+ by eth1\npacked\nsealed$/);
+});
+
+test.each([
+  ["a server with another image", { "image.sha256": "0".repeat(64) }, undefined, / has another image than this writer/],
+  ["a server without an image", {}, undefined, /no server with the image: http:\S+ does not answer/],
+  ["no server", {}, "http://127.0.0.1:1", /no server with the image: http:\S+ does not answer/],
+  ["nobody who names a server", {}, "", /no server with the image: eth1 has an address, and nobody says where/],
+])("network: %s: stopped before anything is written", async (_what, files, url, message) => {
+  const { said, ended } = await fromNetwork(files, "echo complete", url);
+  expect(said).toMatch(message);
+  expect(ended).toBe(false);
+});
+
+test("network: a server that goes away in the midst: stopped, and the disk is not one that starts", async () => {
+  await disk("vda");
+  await writeFile(join(scratch, "image"), image);
+  const packed = (await run("zstd", ["-qc", join(scratch, "image")])).stdoutBytes;
+  const server = createServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.once("data", (request) => {
+      const whole = String(request).includes("image.sha256") ? Buffer.from(sha256) : packed;
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${whole.length}\r\nConnection: close\r\n\r\n`);
+      socket.end(whole.length === 64 ? whole : whole.subarray(0, whole.length / 2));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  try {
+    const { said, ended } = await fromNetwork({}, "target=$dev/vda; chosen=''; write_image", url);
+    expect(said).toMatch(/installation stopped: http:\S+ cannot be read to its end \(gone, or unreachable\?\)/);
+    expect(ended).toBe(false);
+    expect((await head()).equals(blank)).toBe(true);
+  } finally {
+    server.close();
+  }
 });

@@ -18,6 +18,7 @@ import { pkiVerb } from "./pki.ts";
 import { planVerb } from "./plan.ts";
 import { repoVerb } from "./repo.ts";
 import { schemaVerb } from "./schema.ts";
+import { serveNetbootVerb } from "./serve-netboot.ts";
 import { signVerb } from "./sign.ts";
 import { sshVerb } from "./ssh.ts";
 import { statusVerb } from "./status.ts";
@@ -36,6 +37,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   buildVerb,
   verifyVerb,
   writeVerb,
+  serveNetbootVerb,
   auditVerb,
   signVerb,
   diffVerb,

@@ -7,6 +7,8 @@ import { stageId } from "../../src/assemble/engine.ts";
 import { buildGraph } from "../../src/lifecycle/graph.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
+import { endDaemon, startDaemon, type Daemon } from "../../src/host/daemon.ts";
+import { run } from "../../src/host/run.ts";
 import { findInIso } from "../../src/media/iso9660.ts";
 import { readAction } from "../../src/store/actions.ts";
 import { hashFile } from "../../src/store/store.ts";
@@ -15,16 +17,19 @@ import { kubedos } from "../cli/kubedos.ts";
 import { partitionOffset } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
+import { withRack, type Rack } from "./rack.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
-// One medium for two nodes, of which one is known by its machine's UUID. Which disk is chosen, and what else stops the
+// One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, and what else stops the
 // writer, is in tests/media/writer.test.ts.
 const uuid = "6b1d2a8e-3c1f-4a52-9f0e-0123456789ab";
+const mac = "52:54:00:77:00:02";
 const passphrase = "correct horse battery staple";
 let scratch: Scratch;
 let project: Project;
 let built: BuildResult;
 let medium: string;
+let netboot: string;
 /** sha256 and size of the image that the medium installs. */
 let image: { sha256: string; sizeBytes: number };
 beforeAll(async () => {
@@ -38,10 +43,11 @@ beforeAll(async () => {
       "metadata: { name: lab }",
       "platform: { kernel: generic }",
       "underlay: { cidr: 10.100.0.0/24 }",
-      "targets: [raw, iso]",
+      "targets: [raw, iso, netboot]",
       "nodes:",
       "  - { name: hub, roles: [hub] }",
       `  - { name: worker-1, hardware: { uuid: ${uuid} } }`,
+      `  - { name: worker-2, hardware: { mac: "${mac}" } }`,
       "",
     ].join("\n"),
   );
@@ -49,6 +55,7 @@ beforeAll(async () => {
   built = await build(project.build, project.paths, project.store, scratch.context);
   const artifact = (target: string) => built.artifacts.find((one) => one.target === target)!;
   medium = artifact("iso").path;
+  netboot = artifact("netboot").path;
   image = artifact("raw");
 });
 afterAll(() => scratch?.remove());
@@ -95,20 +102,24 @@ function install(
   return withInstaller(scratch, { medium, ...options }, use);
 }
 
-test("made again, the medium has the same bytes", async () => {
+test.each(["iso", "netboot"])("made again, %s has the same bytes", async (target) => {
   const graph = buildGraph(project.build, project.store);
-  const { stage } = graph.targets.find(({ name }) => name === "iso")!;
+  const { stage } = graph.targets.find(({ name }) => name === target)!;
   const inputs: Record<string, string> = {};
   for (const [name, input] of Object.entries(stage.inputs)) {
-    if ("sha256" in input) continue;
+    if ("sha256" in input) {
+      inputs[name] = project.store.path(input.sha256);
+      continue;
+    }
     const action = await readAction(project.store, stageId(input.stage));
     inputs[name] = project.store.path(action!.outputs[input.output]!.sha256);
   }
-  const out = join(scratch.directory, "again");
+  const out = join(scratch.directory, `again-${target}`);
   await mkdir(out);
   await stage.run({ inputs, meta: {}, out, progress: () => undefined, signal: scratch.context.signal });
-  expect(await hashFile(join(out, "image"))).toBe(await hashFile(medium));
-  expect((await stat(medium)).size).toBeLessThan(350e6);
+  const made = join(out, "image");
+  expect(await hashFile(made)).toBe(built.artifacts.find((one) => one.target === target)!.sha256);
+  expect((await stat(made)).size).toBeLessThan(350e6);
 });
 
 test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
@@ -199,6 +210,83 @@ test.concurrent("the machine is not known, and five passphrases are wrong: stopp
     expect(await installer.console()).not.toContain("writing to");
   });
 });
+
+test.concurrent("network, UEFI with Secure Boot, addresses from us: the known machine is installed, a foreign one left alone", async () => {
+  const target = await disk("pxe");
+  const words = join(scratch.directory, "words.txt");
+  await writeFile(words, `${passphrase}\n`);
+  const spec = join(scratch.directory, "lab.yaml");
+  const args = [netboot, "--range", "10.77.0.50-10.77.0.90", "--seeds", words, "--spec", spec];
+  await withRack(scratch, "pxe", args, async (rack) => {
+    const foreign = "52:54:00:77:00:99";
+    await run("nsenter", [rack.enter[1]!, "ip", "link", "add", "guest", "type", "veth", "peer", "name", "port"]);
+    await run("nsenter", [rack.enter[1]!, "ip", "link", "set", "guest", "address", foreign, "up"]);
+    await run("nsenter", [rack.enter[1]!, "ip", "link", "set", "port", "master", "kd0", "up"]);
+    const asks = ["busybox", "udhcpc", "-i", "guest", "-f", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true"];
+    expect((await run("nsenter", [rack.enter[1]!, ...asks], { okStatuses: [0, 1] })).status).toBe(1);
+    await rack.says(new RegExp(`${foreign} asks and is no node's .hardware.mac.: left alone`));
+
+    const vars = await copyVariables(scratch, built.firmware.vars, "pxe");
+    const network = { enter: rack.enter, card: await rack.plug(mac, "") };
+    const firmware = { code: built.firmware.code, vars };
+    await withInstaller(scratch, { name: "pxe", network, disks: [drive(target)], firmware }, async (installer) => {
+      await installer.shows(/image from http:\/\/10\.77\.0\.1:8080 by eth0/);
+      await installer.shows(/this machine is worker-2/);
+      await installer.shows(/Enter passphrase/);
+      await installer.types(passphrase);
+      await installer.shows(/verified: sha256/);
+      await installer.shows(/boot entry: kubedos/);
+      await installer.restarts();
+    });
+    expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
+    const said = await rack.stop();
+    expect(said).toMatch(/worker-2 \(10\.77\.0\.\d+\) has loaded boot\.efi/);
+    expect(said).toContain(`installed: worker-2; left alone: ${foreign}`);
+  });
+});
+
+test.concurrent("network, BIOS, beside another DHCP server: installed", async () => {
+  const target = await disk("bios");
+  await withRack(scratch, "bios", [netboot, "--proxy"], async (rack) => {
+    const other = await dhcpServer(rack);
+    try {
+      const network = { enter: rack.enter, card: await rack.plug(mac) };
+      await withInstaller(scratch, { name: "bios", network, disks: [drive(target)] }, async (installer) => {
+        await installer.shows(/no seeds from http/);
+        await installer.shows(/verified: sha256/);
+        await installer.restarts();
+      });
+    } finally {
+      await endDaemon(other, 1_000);
+    }
+    expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
+  });
+});
+
+test.concurrent("network, UEFI by HTTP; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
+  const target = await disk("http");
+  await withRack(scratch, "http", [netboot, "--range", "10.77.0.50-10.77.0.90"], async (rack) => {
+    const vars = await copyVariables(scratch, built.firmware.vars, "http");
+    const card = [...(await rack.plug(mac, "")), "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"];
+    const firmware = { code: built.firmware.code, vars };
+    const network = { enter: rack.enter, card };
+    await withInstaller(scratch, { name: "http", network, disks: [drive(target)], firmware }, async (installer) => {
+      await installer.shows(/written \d+ of \d+ MiB/);
+      expect(await rack.stop()).toContain("has loaded boot.efi");
+      await installer.shows(/installation stopped: http:\/\/10\.77\.0\.1:8080 cannot be read to its end/);
+    });
+    expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+/** The network's own DHCP server, which knows nothing of netboot. */
+async function dhcpServer(rack: Rack): Promise<Daemon> {
+  const at = (name: string) => join(scratch.directory, `dhcp.${name}`);
+  const lines = ["port=0", "interface=kd0", "bind-interfaces", "dhcp-range=10.77.0.50,10.77.0.90,255.255.255.0,1h"];
+  await writeFile(at("conf"), [...lines, `dhcp-leasefile=${at("leases")}`, "user=root", ""].join("\n"));
+  const [command, ...words] = [...rack.enter, "dnsmasq", "--keep-in-foreground", `--conf-file=${at("conf")}`];
+  return startDaemon(command!, words, { log: at("log"), mark: scratch.directory });
+}
 
 async function readHead(file: string): Promise<Buffer> {
   const head = Buffer.alloc(1024 * 1024);
