@@ -81,13 +81,12 @@ export function writerFiles(
   const hardware = spec.nodes.flatMap((node) =>
     Object.entries(node.hardware ?? {}).map(([kind, value]) => `${node.name} ${kind} ${value}\n`),
   );
-  const trusted = layer.filter(({ path }) => path === "foundry.pub" || path === "cluster-id");
+  const trusted = layer.filter(({ path }) => ["foundry.pub", "cluster-id", "nodes"].includes(path));
   const policyLines = Object.entries(policy).map(([key, value]) => `${key}='${value}'\n`);
   return [
     ...trusted,
     ...scripts,
     { path: "policy", content: policyLines.join("") },
-    { path: "nodes", content: spec.nodes.map(({ name }) => `${name}\n`).join("") },
     { path: "hardware", content: hardware.join("") },
   ];
 }

@@ -64,8 +64,9 @@ export async function firstBlockOf(scratch: Scratch, lab: BuiltLab, path: string
   return Number(extent[1]);
 }
 
-async function sandbox(
-  { project }: BuiltLab,
+/** Runs one of the foundry's tools on files; what it makes is in `out`. @returns its standard output */
+export async function sandbox(
+  { project }: Pick<BuiltLab, "project">,
   command: readonly [string, ...string[]],
   inputs: Record<string, string>,
   out: string,

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, mkdir, open, stat, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stageId } from "../../src/assemble/engine.ts";
@@ -14,14 +14,14 @@ import { readAction } from "../../src/store/actions.ts";
 import { hashFile } from "../../src/store/store.ts";
 import { sealedSeeds } from "../../src/media/seeds.ts";
 import { kubedos } from "../cli/kubedos.ts";
-import { partitionOffset } from "./image.ts";
+import { partitionOffset, sandbox } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
 import { withRack, type Rack } from "./rack.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
 // One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, and what else stops the
-// writer, is in tests/media/writer.test.ts.
+// writer, is in tests/media/writer.slow.test.ts.
 const uuid = "6b1d2a8e-3c1f-4a52-9f0e-0123456789ab";
 const mac = "52:54:00:77:00:02";
 const passphrase = "correct horse battery staple";
@@ -279,13 +279,37 @@ test.concurrent("network, UEFI by HTTP; the server goes in the midst: stopped, a
   });
 });
 
+test.concurrent("recovery: a key, and a support bundle is on the stick; no disk is written", async () => {
+  const target = await disk("untouched");
+  const sticks = join(scratch.directory, "sticks");
+  await sandbox({ project }, ["mkfs.vfat", "-C", "/out/part", "32768"], {}, sticks);
+  const stick = join(sticks, "stick");
+  await writeFile(stick, Buffer.concat([Buffer.alloc(2 ** 20), await readFile(join(sticks, "part"))]));
+  await run("sfdisk", ["-q", stick], { input: "label: dos\n2048,,c\n" });
+  const extraArguments = [
+    ...["-device", "qemu-xhci", "-drive", `if=none,id=stick,format=raw,file=${stick}`],
+    ...["-device", "usb-storage,drive=stick,removable=on"],
+  ];
+  await install({ name: "recovery", disks: [drive(target)], extraArguments }, async (installer) => {
+    await installer.shows(/press r within 3 seconds/);
+    await installer.types("r");
+    await installer.shows(/the support bundle kubedos-support-\d+\.tar\.gz is on \/dev\/sd/);
+    await installer.restarts();
+    expect(await installer.console()).not.toContain("writing to");
+  });
+  await sandbox({ project }, ["mcopy", "-n", "-i", "/out/stick@@1048576", "::/*.gz", "/out/"], {}, sticks);
+  const [bundle] = (await readdir(sticks)).filter((name) => name.endsWith(".gz"));
+  const { stdout } = await run("tar", ["-tzf", join(sticks, bundle!)]);
+  expect(stdout.split("\n")).toEqual(expect.arrayContaining(["support/dmesg", "support/pci", "support/disks"]));
+});
+
 /** The network's own DHCP server, which knows nothing of netboot. */
 async function dhcpServer(rack: Rack): Promise<Daemon> {
   const at = (name: string) => join(scratch.directory, `dhcp.${name}`);
   const lines = ["port=0", "interface=kd0", "bind-interfaces", "dhcp-range=10.77.0.50,10.77.0.90,255.255.255.0,1h"];
   await writeFile(at("conf"), [...lines, `dhcp-leasefile=${at("leases")}`, "user=root", ""].join("\n"));
   const [command, ...words] = [...rack.enter, "dnsmasq", "--keep-in-foreground", `--conf-file=${at("conf")}`];
-  return startDaemon(command!, words, { log: at("log"), mark: scratch.directory });
+  return startDaemon(command, words, { log: at("log"), mark: scratch.directory });
 }
 
 async function readHead(file: string): Promise<Buffer> {

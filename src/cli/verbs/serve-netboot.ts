@@ -7,8 +7,9 @@ export function serveNetbootVerb() {
   return verb("serve-netboot", {
     summary: "install machines over the network from an artifact of the target netboot",
     description:
-      "Answers machines whose `hardware.mac` is in the spec, by DHCP (with --range) or beside another DHCP server (--proxy),\n" +
-      "TFTP and HTTP, until Ctrl-C. They start the signed image writer, which checks what it has written before it is started.\n" +
+      "Answers machines whose `hardware.mac` is in the spec, until Ctrl-C: by DHCP (--range)\n" +
+      "or beside another DHCP server (--proxy), TFTP and HTTP. They start the signed image\n" +
+      "writer, which reads back what it has written before anything starts from it.\n" +
       "Other machines are listed and left alone. Needs root and dnsmasq.",
     examples: [
       [

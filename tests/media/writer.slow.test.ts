@@ -3,9 +3,15 @@ import { chmod, mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from "
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createServer, type AddressInfo } from "node:net";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { clusterId } from "../../src/fabric/keys.ts";
+import { buildSeed } from "../../src/fabric/seed.ts";
 import { serveFiles } from "../../src/host/file-server.ts";
 import { run } from "../../src/host/run.ts";
+import type { Spec } from "../../src/spec/types.ts";
+import { signifyPublicKey } from "../../src/vault/signify.ts";
+import { fixedVault } from "../../src/vault/testing.ts";
+import { fakeSpec } from "../fakes/spec.ts";
 
 // Parts of node/writer/ run here by the shell that the medium has, with files as disks and a directory as /sys. What the
 // kernel and the firmware do is for tests/boot/installation.test.ts.
@@ -184,8 +190,10 @@ async function fromNetwork(files: Record<string, string | Uint8Array>, words: st
   );
   const server = await serveFiles({ address: "127.0.0.1", port: 0 }, served, () => undefined);
   try {
-    const alone =
-      'wget() { busybox wget "$@"; }; ip() { :; }; udhcpc() { echo "udhcpc $2"; }; sleep() { :; }; write_lease_script() { :; }';
+    // A static busybox may be unable to look up names where it was not built: curl stands in for its wget.
+    const wget = 'wget() { for url; do :; done; curl -sSf --noproxy "*" "$url"; }';
+    const alone = `${wget}; ip() { :; }; udhcpc() { :; }; sleep() { :; }; write_lease_script() { :; }`;
+    ('wget() { busybox wget "$@"; }; ip() { :; }; udhcpc() { echo "udhcpc $2"; }; sleep() { :; }; write_lease_script() { :; }');
     const want_server = url ?? `http://127.0.0.1:${server.port}/`;
     return await writer(`${alone}; open_source; ${words}`, { want_server }, ["network"]);
   } finally {
@@ -232,4 +240,46 @@ test("network: a server that goes away in the midst: stopped, and the disk is no
   } finally {
     server.close();
   }
+});
+
+describe("a seed is checked as the installed machine does it", () => {
+  const vault = fixedVault();
+  const spec = fakeSpec();
+  const cluster = clusterId(vault, spec.metadata.name);
+  const seedOf = (name: string, change: Partial<Spec> = {}) =>
+    Buffer.from(buildSeed({ ...spec, ...change }, vault, name).disk);
+  const altered = (disk: Buffer) => {
+    disk[4096 + 700]! ^= 1;
+    return disk;
+  };
+
+  async function checked(disk: Uint8Array): Promise<{ said: string; ended: boolean }> {
+    const here = join(scratch, "here");
+    await writeFile(join(here, "foundry.pub"), signifyPublicKey(vault.signing.publicKey));
+    await writeFile(join(here, "cluster-id"), `${cluster}\n`);
+    await writeFile(join(here, "nodes"), spec.nodes.map(({ name, generation }) => `${name} ${generation}\n`).join(""));
+    await writeFile(join(scratch, "run/core-1.seed"), disk);
+    return writer("chosen=core-1; check_seed; echo good");
+  }
+
+  test("its own", async () => expect((await checked(seedOf("core-1"))).said).toBe("good\n"));
+
+  test.each([
+    ["of another node", () => seedOf("hub-1"), "what should be the seed of core-1 is that of hub-1"],
+    ["altered", () => altered(seedOf("core-1")), "the seed of core-1 is altered or was not made by this foundry"],
+    [
+      "of another cluster",
+      () => seedOf("core-1", { metadata: { ...spec.metadata, name: "other" } }),
+      "the seed of core-1 belongs to another cluster",
+    ],
+    [
+      "of an older key generation",
+      () => seedOf("core-1", { nodes: spec.nodes.map((node) => ({ ...node, generation: node.generation + 1 })) }),
+      "the seed of core-1 has key generation 2, which this image no longer accepts",
+    ],
+  ])("%s: refused", async (_what, disk, message) => {
+    const { said, ended } = await checked(disk());
+    expect(said).toContain(`installation stopped: ${message}`);
+    expect(ended).toBe(false);
+  });
 });
