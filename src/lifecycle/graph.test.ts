@@ -234,6 +234,17 @@ test("an installation medium has the kernel of real machines, for itself and in 
   expect(JSON.stringify([...stages.values()])).not.toContain("secret key");
 });
 
+test.each([true, false])("install.repository: %s: the medium carries the repository, or does not", (repository) => {
+  const spec: Spec = {
+    ...fakeSpec({ kernel: "generic", kernels: ["generic"], repository: { mode: "both", profile: "base" } }),
+    targets: ["iso"],
+    install: { disk: {}, wipe: false, repository },
+  };
+  const graph = buildGraph(inputs({ spec, lock: lock(locked("linux-image-6.12.2-amd64")) }), store);
+  const medium = graph.targets[0]!.stage;
+  expect(medium.inputs["darksite"]).toEqual(repository ? { stage: graph.darksite, output: "image" } : undefined);
+});
+
 test("a kernel's meta package beside it is not a second kernel", () => {
   const packages = [locked("linux-image-cloud-amd64"), locked("linux-image-6.12.1-cloud-amd64")];
   expect(buildGraph(inputs({ lock: lock(...packages) }), store).initrd.inputs["kernel"]).toEqual({

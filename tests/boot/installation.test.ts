@@ -120,6 +120,19 @@ test.each(["iso", "netboot"])("made again, %s has the same bytes", async (target
   const made = join(out, "image");
   expect(await hashFile(made)).toBe(built.artifacts.find((one) => one.target === target)!.sha256);
   expect((await stat(made)).size).toBeLessThan(350e6);
+  if (target === "netboot") return;
+  // With a repository (install.repository), here a small one.
+  await writeFile(join(out, "mark"), "repository");
+  inputs["darksite"] = join(out, "darksite.tar");
+  await run("tar", ["-cf", inputs["darksite"], "-C", out, "mark"]);
+  const more = join(out, "more");
+  await stage.run({ inputs, meta: {}, out: more, progress: () => undefined, signal: scratch.context.signal });
+  const { offsetBytes, sizeBytes } = (await findInIso(join(more, "image"), "DARKSITE/MARK"))!;
+  const content = Buffer.alloc(sizeBytes);
+  const handle = await open(join(more, "image"));
+  await handle.read(content, 0, sizeBytes, offsetBytes);
+  await handle.close();
+  expect(content.toString()).toBe("repository");
 });
 
 test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
