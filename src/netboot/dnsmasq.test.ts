@@ -46,6 +46,7 @@ test.each([
     "dnsmasq-dhcp: 1526 DHCPDISCOVER(kd0) 10.77.0.51 52:54:00:77:00:99 ignored",
     { kind: "ignored", mac: "52:54:00:77:00:99" },
   ],
+  ["dnsmasq-dhcp: 1526 PXE(kd0) 52:54:00:77:00:99 proxy-ignored", { kind: "ignored", mac: "52:54:00:77:00:99" }],
   [
     "dnsmasq-dhcp: 1526 DHCPACK(kd0) 10.77.0.86 52:54:00:77:00:02",
     { kind: "lease", mac: "52:54:00:77:00:02", address: "10.77.0.86" },

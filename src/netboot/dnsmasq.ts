@@ -72,7 +72,7 @@ export type DnsmasqNote =
 
 const mac = String.raw`((?:[0-9a-f]{2}:){5}[0-9a-f]{2})`;
 const address = String.raw`(\d{1,3}(?:\.\d{1,3}){3})`;
-const ignored = new RegExp(String.raw`(?:DHCPDISCOVER|DHCPREQUEST|PXE)\(\S+\) (?:${address} )?${mac}.* ignored`);
+const ignored = new RegExp(String.raw`(?:DHCPDISCOVER|DHCPREQUEST|PXE)\(\S+\) (?:${address} )?${mac}.*[ -]ignored`);
 const lease = new RegExp(String.raw`DHCPACK\(\S+\) ${address} ${mac}`);
 const sent = new RegExp(String.raw`dnsmasq-tftp(?:\[\d+\])?: sent (\S+) to ${address}`);
 

@@ -54,6 +54,7 @@ export async function serveNetboot(request: ServeRequest, context: RunContext): 
     try {
       const url = `http://${address}:${http.port}`;
       await fill(files, directory, url, request.seeds);
+      for (const card of cards.keys()) files.set(`/installed/${card}`, { content: Buffer.from("ok\n") });
       // 2. Who is told where it is.
       const config = join(directory, "dnsmasq.conf");
       const leaseFile = join(directory, "leases");
@@ -128,10 +129,12 @@ class ServeLog {
 
   request({ client, path, status, whole }: ServedRequest): void {
     const who = this.#who(client);
-    if (path === "/installed") {
-      const node = this.#nodeOf.get(this.#cardOf.get(client) ?? "");
-      this.#installed.add(node ?? client);
-      this.#say(`${who} is installed`);
+    const card = /^\/installed\/(\S+)$/.exec(path)?.[1];
+    const node = this.#nodeOf.get(card ?? "");
+    if (card !== undefined && node !== undefined) {
+      this.#cardOf.set(client, card);
+      this.#installed.add(node);
+      this.#say(`${node} (${client}) is installed`);
     } else if (status === 200 && whole && path !== "/image.sha256") this.#say(`${who} has loaded ${path.slice(1)}`);
     else if (status === 200 && !whole) this.#say(`${who} broke off ${path.slice(1)}`);
   }
@@ -171,7 +174,6 @@ async function fill(files: Map<string, Served>, directory: string, url: string, 
     const text = (await readFile(join(directory, name), "utf8")).replaceAll("@SERVER@", url);
     files.set(`/${name}`, { content: Buffer.from(text) });
   }
-  files.set("/installed", { content: Buffer.from("ok\n") });
   if (seeds !== undefined) files.set("/seeds", { content: seeds });
 }
 

@@ -269,6 +269,7 @@ test.concurrent("network, BIOS, beside another DHCP server: installed", async ()
         await installer.shows(/verified: sha256/);
         await installer.restarts();
       });
+      expect(await rack.stop()).toContain("installed: worker-2; left alone: none");
     } finally {
       await endDaemon(other, 1_000);
     }
