@@ -193,7 +193,6 @@ async function fromNetwork(files: Record<string, string | Uint8Array>, words: st
     // A static busybox may be unable to look up names where it was not built: curl stands in for its wget.
     const wget = 'wget() { for url; do :; done; curl -sSf --noproxy "*" "$url"; }';
     const alone = `${wget}; ip() { :; }; udhcpc() { :; }; sleep() { :; }; write_lease_script() { :; }`;
-    ('wget() { busybox wget "$@"; }; ip() { :; }; udhcpc() { echo "udhcpc $2"; }; sleep() { :; }; write_lease_script() { :; }');
     const want_server = url ?? `http://127.0.0.1:${server.port}/`;
     return await writer(`${alone}; open_source; ${words}`, { want_server }, ["network"]);
   } finally {
