@@ -84,7 +84,7 @@ export const convergenceStages: readonly ConvergenceStage[] = [
     outputs: "accepted minions with grains and pillar",
     again: "accepted keys stay, nothing is accepted that the spec does not name",
     destroys: "nothing",
-    timeoutSeconds: 300,
+    timeoutSeconds: 600,
     features: ["salt"],
   },
   {

@@ -119,7 +119,6 @@ export function ansibleEnvironment(events: string): Record<string, string> {
     HOME: automationPaths.home,
     LANG: "C.UTF-8",
     TZ: "UTC",
-    PYTHONPYCACHEPREFIX: "/var/cache/kubedos/python",
     ANSIBLE_CONFIG: join(automationPaths.platform, "ansible.cfg"),
     ANSIBLE_CALLBACK_PLUGINS: join(automationPaths.platform, "callback_plugins"),
     ANSIBLE_CALLBACKS_ENABLED: "kubedos",

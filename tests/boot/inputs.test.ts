@@ -93,7 +93,11 @@ test("the sealed root runs them: a virtual environment and a file with its mode"
   const { store, lock } = project;
   const foundry = await openFoundry(lock, store, scratch.context);
   const tree = await extractTree(foundry, store, built.root, lock.epoch, scratch.context);
-  expect((await run("find", [tree, "-name", "__pycache__"])).stdout).toBe("");
+  // Byte code: of Debian's Python, and with no time in it (PEP 552, "unchecked").
+  const compiled = (await run("find", [tree, "-name", "*.pyc"])).stdout.trim().split("\n");
+  expect(compiled.every((file) => file.startsWith(join(tree, "usr/lib/python3")))).toBe(true);
+  const zipfile = compiled.find((file) => /\/zipfile\/__pycache__\/__init__\./.test(file))!;
+  expect((await readFile(zipfile)).readUInt32LE(4)).toBe(1);
   // The tree is shared with substrates: nothing may be written into it.
   const clean = ["/usr/bin/env", "PYTHONDONTWRITEBYTECODE=1"];
   const inside = async (...command: string[]) => (await run("chroot", [tree, ...clean, ...command])).stdout.trim();

@@ -78,6 +78,7 @@ test("up: six nodes, all gates green, with evidence", async () => {
   expect(report.gates.map(({ gate: name, passed }) => `${name} ${passed}`)).toEqual([
     "fabric true",
     "certificates true",
+    "enrollment true",
     "firewall true",
     "convergence true",
     "isolation true",

@@ -67,7 +67,7 @@ class CallbackModule(CallbackBase):
     def _message(task, data):
         if task.no_log or data.get("_ansible_no_log"):
             return "hidden: the task has no_log"
-        parts = [str(data[key]).strip() for key in ("msg", "module_stderr", "stderr", "module_stdout") if data.get(key)]
+        parts = [str(data[key]).strip() for key in ("msg", "module_stderr", "stderr", "module_stdout", "stdout") if data.get(key)]
         return "\n".join(parts)[:LONGEST_MESSAGE]
 
     def v2_runner_on_start(self, host, task):

@@ -30,18 +30,23 @@ ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 rm -rf "$root/var/cache" "$root/var/log" "$root/boot" "$root/var/lib/apt" "$root/var/lib/systemd/catalog" "$root/tmp" "$root/run"
 mkdir -p "$root/var/cache" "$root/var/log/journal" "$root/boot" "$root/tmp" "$root/run" "$root/srv" "$root/var/lib/apt/lists/partial"
 chmod 1777 "$root/tmp"
-# 3. What no machine reads goes: documentation (licences stay), translations, byte code.
+# 3. What no machine reads goes: documentation (licences stay), translations, old encodings (UTF-8, UTF-16 and ASCII are
+# the C library's own), sources of databases that are there compiled, test suites, type declarations, byte code.
 find "$root/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete
 find "$root/usr/share/doc" -mindepth 1 -type d -empty -delete
 rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$root/usr/share/lintian" \
-  "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish"
+  "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish" "$root/usr/lib/x86_64-linux-gnu/gconv" \
+  "$root/usr/lib/udev/hwdb.d" "$root/usr/share/ieee-data" "$root/usr/share/nodejs/corepack" "$root/usr/share/nodejs/@types" \
+  "$root/usr/lib/python3/dist-packages/ansible_test"
+rm -rf "$root"/usr/lib/python3.*/test "$root"/usr/lib/python3.*/idlelib "$root"/usr/lib/python3.*/pydoc_data
 find "$root" -name __pycache__ -prune -exec rm -rf {} +
-# Byte code of our own Python programs comes back, with no time in it: the root is read-only, so that Python would compile
-# them at every start, which takes seconds. A file that cannot be compiled (templates, other versions) stays as it
-# is and makes status 1; any other status is a failure.
-for site in "$root"/usr/lib/kubedos/*/lib/python*/site-packages; do
-  [ -d "$site" ] || continue
-  PYTHONHASHSEED=0 chroot "$root" python3 -m compileall -qq --invalidation-mode unchecked-hash "${site#"$root"}" || [ $? -eq 1 ]
+# Byte code comes back, with no time in it: the root is read-only, so that Python would compile everything at every start,
+# which takes seconds, and minutes on a slow machine. Not that of Ansible's modules, which run elsewhere. A file that
+# cannot be compiled (templates, other versions) stays as it is and makes status 1; any other status is a failure.
+for site in "$root"/usr/lib/python3.* "$root"/usr/lib/python3 "$root"/usr/lib/kubedos/*/lib/python*/site-packages; do
+  [ -d "$site" ] && [ -x "$root/usr/bin/python3" ] || continue
+  PYTHONHASHSEED=0 chroot "$root" python3 -m compileall -qq --invalidation-mode unchecked-hash \
+    -x '/ansible/modules/|/dist-packages/(dns|netaddr|pyparsing)/' "${site#"$root"}" || [ $? -eq 1 ]
 done
 cp "$root/usr/lib/os-release" /out/osrel
 # 4. Seal.

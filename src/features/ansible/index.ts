@@ -19,7 +19,6 @@ export const feature = {
     textFile("/usr/lib/kubedos/converge.cjs", assets("dist/converge.cjs")),
     unitFile(assets, "kubedos-converge.service"),
     textFile("/etc/sudoers.d/kubedos-automation", sudoers, 0o440),
-    textFile("/usr/lib/kubedos/automation.env", `PYTHONPYCACHEPREFIX=${rootByteCode}\n`),
     textFile("/usr/lib/sysusers.d/kubedos-automation.conf", sysusers),
     textFile("/usr/lib/tmpfiles.d/kubedos-automation.conf", tmpfiles),
     textFile("/usr/lib/systemd/system/systemd-tmpfiles-setup.service.d/20-kubedos-automation.conf", keyCredential),
@@ -40,23 +39,16 @@ export const feature = {
 // sysusers.d(5). The shell is what Ansible runs its modules with.
 const sysusers = `u ${automationLogin} 901 "kubedos automation" ${automationPaths.home} /bin/sh\n`;
 
-/** Python's compiled modules of what runs as root; nobody else writes there. */
-const rootByteCode = "/var/cache/kubedos-python-root";
-
 // sudoers(5). Ansible's modules are programs of its own making: which of them may run cannot be told by their names.
-const sudoers = [
-  `${automationLogin} ALL=(root) NOPASSWD: ALL`,
-  `Defaults:${automationLogin} env_file=/usr/lib/kubedos/automation.env`,
-  "",
-].join("\n");
+const sudoers = `${automationLogin} ALL=(root) NOPASSWD: ALL\n`;
 
 // tmpfiles.d(5): f^ writes a credential, and nothing on a node that has none.
 const tmpfiles = [
   `d ${automationPaths.home} 0700 ${automationLogin} ${automationLogin} -`,
   `d ${automationPaths.home}/cp 0700 ${automationLogin} ${automationLogin} -`,
   `f^ ${automationPaths.home}/id_ed25519 0600 ${automationLogin} ${automationLogin} - ${seedCredentials.automationKey}`,
-  `d ${rootByteCode} 0700 root root -`,
   `d ${automationPaths.hubContent} 0755 root root -`,
+  "d /etc/ansible/facts.d 0755 root root -",
   "",
 ].join("\n");
 

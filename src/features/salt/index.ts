@@ -101,7 +101,7 @@ const shared = [
 
 // sysusers.d(5). What the enrollment keeps on the state partition belongs to the same number in every image.
 const sysusers = [
-  'u salt 901 "Salt master" /var/cache/salt-master',
+  'u salt 902 "Salt master" /var/cache/salt-master',
   'u kubedos-enroll 903 "kubedos enrollment" /var/lib/kubedos-enroll',
   "",
 ].join("\n");

@@ -1,4 +1,4 @@
-import { automationLogin, automationPaths } from "../../../shared/convergence.ts";
+import { automationLogin } from "../../../shared/convergence.ts";
 import { operatorLogin, renderedPaths } from "../../../shared/render/render.ts";
 import { seedCredentials } from "../../../shared/seed.ts";
 import type { Spec } from "../../spec/types.ts";
@@ -16,7 +16,7 @@ export const feature = {
   needs: featureNeeds.ssh,
   packages: () => ["openssh-server", "sudo"],
   files: (spec, assets) => [
-    textFile("/etc/ssh/sshd_config", sshdConfig(loginsOf(spec)) + (hasAnsible(spec) ? automationMatch : "")),
+    textFile("/etc/ssh/sshd_config", sshdConfig(loginsOf(spec))),
     textFile("/etc/sudoers.d/kubedos", "kubedos ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440),
     textFile("/usr/lib/sysusers.d/kubedos.conf", 'u kubedos 900 "kubedos operator" /home/kubedos /bin/bash\n'),
     textFile("/usr/lib/tmpfiles.d/kubedos-ssh.conf", "d /home/kubedos 0700 kubedos kubedos -\n"),
@@ -40,11 +40,6 @@ function hasAnsible(spec: Spec): boolean {
 function loginsOf(spec: Spec): string[] {
   return [operatorLogin, ...(hasAnsible(spec) ? [automationLogin] : [])];
 }
-
-/** Python's compiled modules: the image has none, and each module that Ansible runs would compile its own. */
-const automationMatch = `Match User ${automationLogin}
-SetEnv PYTHONPYCACHEPREFIX=${automationPaths.home}/python
-`;
 
 /** sshd_config(5); ListenAddress is in the included file, which the node renders. */
 function sshdConfig(logins: readonly string[]): string {
