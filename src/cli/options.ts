@@ -1,6 +1,7 @@
 import { type CommandUnknownOpts, InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { targetProblems } from "../spec/constraints/targets.ts";
 import { flavourOf } from "../spec/flavours.ts";
 import { type Spec, type TargetName, targetNames } from "../spec/types.ts";
 import { KubedosError } from "../../shared/error.ts";
@@ -71,7 +72,7 @@ export function withOverrides(spec: Spec, overrides: SpecOverrides): Spec {
   const { target, repoMode, repoProfile, darksiteSrc } = overrides;
   const { repository, mirror } = spec.platform;
   const targets = target === undefined ? spec.targets : parseTargets(target);
-  for (const name of targets) assertKernel(name, spec);
+  if (target !== undefined) assertPossible(targets, spec);
   return {
     ...spec,
     targets,
@@ -83,10 +84,13 @@ export function withOverrides(spec: Spec, overrides: SpecOverrides): Spec {
   };
 }
 
-/** The lock holds the kernels of the targets that are written in the spec. */
-function assertKernel(target: TargetName, spec: Spec): void {
+/** What the spec's constraints and its lock say of the targets that are written in it. */
+function assertPossible(targets: readonly TargetName[], spec: Spec): void {
+  const [problem] = targetProblems(targets, spec);
+  if (problem !== undefined) throw new KubedosError("usage", `--target: ${problem.message}`, { hint: problem.hint });
+  const target = targets.find((name) => !spec.platform.kernels.includes(flavourOf(name, spec)));
+  if (target === undefined) return;
   const kernel = flavourOf(target, spec);
-  if (spec.platform.kernels.includes(kernel)) return;
   throw new KubedosError(
     "usage",
     `--target ${target}: it boots the ${kernel} kernel, which is not in this spec's lock`,

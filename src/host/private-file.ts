@@ -36,7 +36,7 @@ export async function writeNewPrivateFile(path: string, content: string, existsH
  *
  * @throws KubedosError when it cannot be written
  */
-export async function replacePrivateFile(path: string, content: string): Promise<void> {
+export async function replacePrivateFile(path: string, content: string | Uint8Array): Promise<void> {
   const temporary = `${path}.${freshBytes(6).toString("hex")}.tmp`;
   try {
     await withFile(temporary, "wx", async (file) => {

@@ -144,8 +144,8 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   };
   const wanted = spec.targets.map((name) => {
     const sealed = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
-    const { root, esp, raw } = sealed;
-    const stage = targets[name].stage({ root, esp, tools, raw, firmware, medium: () => medium(sealed) });
+    const { root, uki, esp, raw } = sealed;
+    const stage = targets[name].stage({ spec, root, uki, esp, tools, raw, firmware, medium: () => medium(sealed) });
     return { name, stage, extension: targets[name].extension };
   });
   const extra = darksite === undefined ? [] : [darksite];

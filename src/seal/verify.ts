@@ -15,7 +15,7 @@ import {
 } from "./manifest.ts";
 import { certificateFingerprint } from "./signer.ts";
 import { amiFindings } from "./verify-ami.ts";
-import { openArtifact } from "./verify-artifact.ts";
+import { disklessTargets, openArtifact } from "./verify-artifact.ts";
 import { verifyDisk } from "./verify-disk.ts";
 import { firstDifference, type DiskImage, type Finding } from "./verify-image.ts";
 import { readRevoked, readTrustedKey } from "./verify-key.ts";
@@ -127,7 +127,7 @@ export async function verifyOutput(options: VerifyOptions): Promise<VerifyResult
   const scratch = await mkdtemp(join(tmpdir(), "kubedos-verify-"));
   try {
     for (const image of sealedImages(manifest)) {
-      const disks = artifacts.filter(({ target }) => !withoutDisk.has(target) && image.holds(target));
+      const disks = artifacts.filter(({ target }) => !disklessTargets.includes(target) && image.holds(target));
       await checkDisks(directory, disks, image, publicKey, scratch, options, notes);
     }
   } finally {
@@ -218,9 +218,6 @@ async function checkStrays(directory: string, manifest: Manifest, notes: Notes):
       notes.skip("listed", name, "not-checked", "the manifest does not name it: nothing vouches for it");
   }
 }
-
-/** Artifacts that are no disk: their hash speaks for them; a medium's writer checks the image that it holds. */
-const withoutDisk: ReadonlySet<string> = new Set(["darksite", "iso", "netboot"]);
 
 async function checkDisks(
   directory: string,

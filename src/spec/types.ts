@@ -15,6 +15,9 @@ export const targetNames = [
   "ami",
   "iso",
   "netboot",
+  "firecracker",
+  "packer",
+  "terraform",
 ] as const;
 export type TargetName = (typeof targetNames)[number];
 

@@ -6,7 +6,10 @@ import { amiStage } from "./ami.ts";
 import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
 import { isoStage } from "./iso.ts";
 import { netbootStage } from "./netboot.ts";
+import { firecrackerStage } from "./firecracker/index.ts";
+import { packerStage } from "./packer/index.ts";
 import { writeRawImage } from "./raw.ts";
+import { terraformStage } from "./terraform/index.ts";
 import type { SealedParts, Target } from "./types.ts";
 
 /** The raw image: what every other target is made from. */
@@ -41,16 +44,18 @@ function qcow2Stage(tools: Tools, raw: Stage): Stage {
   };
 }
 
-/** One vmdk for all targets that start from it. */
-const vmdkOfRaw = new WeakMap<Stage, Stage>();
-
-function sharedVmdk({ tools, raw }: SealedParts): Stage {
-  const known = vmdkOfRaw.get(raw);
-  if (known !== undefined) return known;
-  const stage = vmdkStage(tools, raw);
-  vmdkOfRaw.set(raw, stage);
-  return stage;
+/** One stage of a kind for all targets that start from it. */
+function sharedStage(make: (tools: Tools, raw: Stage) => Stage): (parts: Pick<SealedParts, "tools" | "raw">) => Stage {
+  const ofRaw = new WeakMap<Stage, Stage>();
+  return ({ tools, raw }) => {
+    const stage = ofRaw.get(raw) ?? make(tools, raw);
+    ofRaw.set(raw, stage);
+    return stage;
+  };
 }
+
+const sharedVmdk = sharedStage(vmdkStage);
+const sharedQcow2 = sharedStage(qcow2Stage);
 
 const firmwareKeys = "UEFI with the foundry's Secure Boot keys";
 
@@ -75,7 +80,7 @@ export const targets = {
     summary: "QEMU/KVM, libvirt, Proxmox, OpenStack",
     needs: firmwareKeys,
     extension: "qcow2",
-    stage: ({ tools, raw }) => qcow2Stage(tools, raw),
+    stage: sharedQcow2,
   },
   vmdk: {
     name: "vmdk",
@@ -132,5 +137,26 @@ export const targets = {
     needs: `${firmwareKeys}, or Secure Boot off; \`hardware.mac\` of the nodes`,
     extension: "netboot.tar",
     stage: (parts) => netbootStage(parts.tools, { ...parts, medium: parts.medium() }),
+  },
+  firecracker: {
+    name: "firecracker",
+    summary: "vmlinux, initrd, a configuration a node and a start script, for Firecracker microVMs",
+    needs: "the target raw beside it; Firecracker 1.8 or later; platform.state: plain or volatile (it has no TPM)",
+    extension: "firecracker.tar",
+    stage: ({ tools, spec, uki, raw }) => firecrackerStage(tools, spec, { uki, raw }),
+  },
+  packer: {
+    name: "packer",
+    summary: "Packer template (HCL2) whose qemu builder proves and copies the sealed image",
+    needs: "the target qcow2 beside it; Packer 1.6.6 or later with the qemu builder; OVMF",
+    extension: "packer.tar",
+    stage: ({ tools, spec, raw }) => packerStage(sharedQcow2({ tools, raw }), spec.metadata.name, tools.epoch),
+  },
+  terraform: {
+    name: "terraform",
+    summary: "Terraform modules (HCL and JSON) that place image and seeds on Proxmox VE or libvirt",
+    needs: "the target qcow2 beside it; the nodes' seeds (`kubedos seed`); Terraform 1.5 or OpenTofu",
+    extension: "terraform.tar",
+    stage: ({ tools, spec, raw }) => terraformStage(sharedQcow2({ tools, raw }), spec, tools.epoch),
   },
 } satisfies Record<TargetName, Target> as Record<TargetName, Target>;

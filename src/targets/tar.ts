@@ -18,14 +18,14 @@ export function tarPadding(sizeBytes: number): number {
 export const tarEnd = Buffer.alloc(2 * tarBlock);
 
 /**
- * Header of a regular file, root:root 0644 (POSIX.1-2017, pax, "ustar Interchange Format"). A long name is divided at
+ * Header of a regular file of root:root (POSIX.1-2017, pax, "ustar Interchange Format"). A long name is divided at
  * a slash into prefix and name.
  *
  * @throws KubedosError when the name cannot be divided into 155 and 100 bytes, or the file has 8 GiB or more
  */
-export function ustarHeader(name: string, sizeBytes: number, epoch: number): Buffer {
+export function ustarHeader(name: string, sizeBytes: number, epoch: number, mode = 0o644): Buffer {
   const cut = Buffer.byteLength(name) <= 100 ? -1 : name.indexOf("/", Math.max(0, name.length - 101));
-  const head = commonHeader(name.slice(cut + 1), octal(sizeBytes, 11), epoch);
+  const head = commonHeader(name.slice(cut + 1), octal(sizeBytes, 11), epoch, mode);
   head.write("0", 156);
   head.write("ustar\x0000", 257);
   const prefix = name.slice(0, Math.max(0, cut));
@@ -45,7 +45,7 @@ export function oldGnuSparseHeader(name: string, sizeBytes: number, extents: rea
   // The last entry says where the file ends, also where that is in a hole.
   const map = [...extents, { firstByte: sizeBytes, sizeBytes: 0 }];
   const stored = extents.reduce((total, extent) => total + extent.sizeBytes, 0);
-  const head = commonHeader(name, sizeField(stored), epoch);
+  const head = commonHeader(name, sizeField(stored), epoch, 0o644);
   head.write("S", 156);
   head.write("ustar  \0", 257);
   writeMap(head, 386, map.slice(0, 4));
@@ -61,11 +61,11 @@ export function oldGnuSparseHeader(name: string, sizeBytes: number, extents: rea
   return Buffer.concat(blocks);
 }
 
-function commonHeader(name: string, size: Buffer, epoch: number): Buffer {
+function commonHeader(name: string, size: Buffer, epoch: number, mode: number): Buffer {
   const head = Buffer.alloc(tarBlock);
   if (Buffer.byteLength(name) > 100) throw new KubedosError("failed", `the name ${name} is too long for an archive`);
   head.write(name, 0);
-  octal(0o644, 7).copy(head, 100);
+  octal(mode, 7).copy(head, 100);
   octal(0, 7).copy(head, 108); // owner
   octal(0, 7).copy(head, 116); // group
   size.copy(head, 124);

@@ -1,11 +1,14 @@
 import type { Stage } from "../assemble/engine.ts";
 import type { Tools } from "../assemble/tools.ts";
 import type { MediumParts } from "./iso.ts";
-import type { TargetName } from "../spec/types.ts";
+import type { Spec, TargetName } from "../spec/types.ts";
 
 /** What a target is made from. */
 export interface SealedParts {
+  spec: Spec;
   root: Stage;
+  /** The boot image before it is signed (`unsigned`). */
+  uki: Stage;
   esp: Stage;
   tools: Tools;
   /** The raw image's stage, once for all targets that start from it. */

@@ -47,6 +47,8 @@ export function labSpec(name: string, targets: readonly TargetName[] = ["raw"]):
     `metadata: { name: ${name} }`,
     "underlay: { cidr: 10.100.0.0/24 }",
     `targets: [${targets.join(", ")}]`,
+    // There is no TPM in Firecracker's machines.
+    ...(targets.includes("firecracker") ? ["platform: { state: plain }"] : []),
     "nodes:",
     "  - { name: hub, roles: [hub] }",
     "  - { name: worker-1, roles: [worker] }",

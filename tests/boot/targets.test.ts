@@ -16,13 +16,13 @@ import { writeImage } from "../fakes/disk-images.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
-const disks = targetNames.filter((name) => name !== "iso" && name !== "netboot"); // see installation.test.ts
+const formats = targetNames.filter((name) => name !== "iso" && name !== "netboot"); // see installation.test.ts
 let scratch: Scratch;
 let lab: BuiltLab;
 let built: BuildResult;
 beforeAll(async () => {
   scratch = await makeScratch();
-  lab = await buildLab(scratch, "targets", undefined, labSpec("lab", disks));
+  lab = await buildLab(scratch, "targets", undefined, labSpec("lab", formats));
   built = lab.built;
 });
 afterAll(() => scratch?.remove());
@@ -121,7 +121,7 @@ test("made again, every format has the same bytes", async () => {
   const plan = JSON.parse(await readFile(artifact("ami"), "utf8")) as AmiPlan;
   const uefi = join(scratch.directory, "uefi");
   await writeFile(uefi, plan.register.uefiData);
-  const files = { raw: artifact("raw"), vmdk: artifact("vmdk"), uefi };
+  const files = { raw: artifact("raw"), vmdk: artifact("vmdk"), qcow2: artifact("qcow2"), uki: lab.uki.unsigned, uefi };
   for (const { name, stage } of graph.targets) {
     if (name === "raw" || name === "metal") continue; // their inputs are parts
     const out = join(scratch.directory, "again", name);
@@ -142,7 +142,7 @@ test("`verify` finds the same disk in every format, and checks each as deeply wh
   const options = { key, anyKey: false, withoutAuthenticode: true, signal: scratch.context.signal };
   const { checks } = await verifyOutput({ ...options, path: lab.project.paths.out });
   expect(checks.filter(({ status }) => status !== "ok" && status !== "skipped")).toEqual([]);
-  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(disks.length - 3);
+  expect(checks.filter(({ check }) => check === "disk")).toHaveLength(formats.length - 6);
   expect(checks.filter(({ check }) => check === "plan")).toHaveLength(1);
   for (const target of ["metal", "ova", "vhd", "gce"] as const) {
     const alone = await verifyOutput({ ...options, path: artifact(target) });

@@ -19,6 +19,7 @@ import { planVerb } from "./plan.ts";
 import { repoVerb } from "./repo.ts";
 import { schemaVerb } from "./schema.ts";
 import { serveNetbootVerb } from "./serve-netboot.ts";
+import { seedVerb } from "./seed.ts";
 import { signVerb } from "./sign.ts";
 import { sshVerb } from "./ssh.ts";
 import { statusVerb } from "./status.ts";
@@ -38,6 +39,7 @@ export const verbs: readonly (() => CommandUnknownOpts)[] = [
   verifyVerb,
   writeVerb,
   serveNetbootVerb,
+  seedVerb,
   auditVerb,
   signVerb,
   diffVerb,

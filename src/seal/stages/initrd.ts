@@ -9,6 +9,7 @@ import type { KernelFlavour } from "../../spec/types.ts";
 const modules = {
   cloud: [
     "virtio_pci",
+    "virtio_mmio",
     "virtio_blk",
     "virtio_scsi",
     "sd_mod",
@@ -22,6 +23,7 @@ const modules = {
   ],
   generic: [
     "virtio_pci",
+    "virtio_mmio",
     "virtio_blk",
     "virtio_scsi",
     "sd_mod",

@@ -11,6 +11,7 @@ import { extraFiles, foundryKey, mirrorUrls, packageNames, signingKeys } from ".
 import { openings, planeMtu, planePorts } from "./ports.ts";
 import { edge, enrollment, etcdMembers, gateFeatures } from "./services.ts";
 import type { Constraint } from "./types.ts";
+import { possibleTargets } from "./targets.ts";
 import { gatewayAndDns, nodeAddresses } from "./underlay.ts";
 
 /** Every constraint over a spec whose shape is right. */
@@ -41,6 +42,7 @@ export const constraints: readonly Constraint[] = [
   installDisk,
   installRepository,
   uniqueHardware,
+  possibleTargets,
   planePorts,
   openings,
   planeMtu,
