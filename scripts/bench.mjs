@@ -1,11 +1,11 @@
-// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,qemu] [--nodes 3,20] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,salt,qemu] [--nodes 3,20] [--json FILE]
 // --nodes: of the convergence.
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
 import { writeFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { benchBuild } from "./bench/build.mjs";
-import { benchConverge } from "./bench/converge.mjs";
+import { benchConverge, benchSalt } from "./bench/converge.mjs";
 import { benchMachines } from "./bench/machines.mjs";
 import { benchMkosi } from "./bench/mkosi.mjs";
 import { benchProof } from "./bench/proof.mjs";
@@ -27,6 +27,7 @@ const parts = {
   chain: benchSupplyChain,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
   converge: (scratch) => benchConverge(scratch, counts),
+  salt: benchSalt,
   qemu: (scratch) => benchMachines(scratch, "qemu", [3]),
 };
 
