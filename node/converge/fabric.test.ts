@@ -12,5 +12,5 @@ test.each([
   ["without a boot", "", "it does not say which boot it is"],
   ["without df", `${boot}\n`, "the room on /var is unknown"],
 ])("a node is not converged when it is %s", (_what, stdout, reason) => {
-  expect(readAnswer(stdout)).toEqual({ reason });
+  expect(readAnswer(stdout)).toMatchObject({ reason });
 });

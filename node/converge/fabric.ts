@@ -34,6 +34,7 @@ export async function callTheRoll(
   const deadline = begin + timeoutSeconds * 1000;
   const instances = new Map<string, string>();
   const reasons = new Map<string, string>();
+  const refused = new Set<LayerNode>();
   let pending = [...nodes];
   let waitMs = firstWaitMs;
   for (;;) {
@@ -41,24 +42,28 @@ export async function callTheRoll(
     async function worker(): Promise<void> {
       for (let node = queue.shift(); node !== undefined && !signal.aborted; node = queue.shift()) {
         const answer = await ask(layer, node);
-        if (answer.reason !== undefined) reasons.set(node.name, answer.reason);
-        else {
+        if (answer.reason !== undefined) {
+          reasons.set(node.name, answer.reason);
+          if (answer.final === true) refused.add(node);
+        } else {
           instances.set(node.name, answer.instance);
           onNode(node.name, (Date.now() - begin) / 1000);
         }
       }
     }
     await Promise.all(Array.from({ length: atOnce }, worker));
-    pending = pending.filter((node) => !instances.has(node.name));
+    pending = pending.filter((node) => !instances.has(node.name) && !refused.has(node));
     if (pending.length === 0 || signal.aborted || Date.now() + waitMs > deadline) break;
     await sleep(waitMs);
     waitMs = Math.min(waitMs * 1.5, slowestWaitMs);
   }
-  const lost = pending.map(({ name }) => ({ node: name, reason: reasons.get(name) ?? "not asked" }));
+  const missing = nodes.filter(({ name }) => !instances.has(name));
+  const lost = missing.map(({ name }) => ({ node: name, reason: reasons.get(name) ?? "not asked" }));
   return { instances, lost };
 }
 
-type Answer = { instance: string; reason?: undefined } | { reason: string };
+/** `final`: asking again is of no use. */
+type Answer = { instance: string; reason?: undefined } | { reason: string; final?: boolean };
 
 async function ask(layer: ClusterLayer, node: LayerNode): Promise<Answer> {
   try {
@@ -107,7 +112,8 @@ export function readAnswer(stdout: string): Answer {
   const freeMiB = Number(available);
   if (available === undefined || Number.isNaN(freeMiB)) return { reason: `the room on ${stateDirectory} is unknown` };
   if (freeMiB < leastFreeMiB) {
-    return { reason: `no room on its disk: ${freeMiB} MiB free on ${stateDirectory}, ${leastFreeMiB} MiB are needed` };
+    const room = `${freeMiB} MiB free on ${stateDirectory}, ${leastFreeMiB} MiB are needed`;
+    return { reason: `no room on its disk: ${room}`, final: true };
   }
   return { instance };
 }
