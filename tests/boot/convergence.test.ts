@@ -157,6 +157,7 @@ test("the report: changed=0 on every node the second time, and a timeline of sta
   const text = await readFile(join(paths.state, "report.md"), "utf8");
   expect(text).toMatch(/^\| stage \| status \| s \| changed \| hub \| core-1 \| worker-1 \|$/m);
   expect(text).toMatch(/^\| workload \| done \| [\d.]+ \| \d+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$/m);
+  expect(text).toMatch(/^workload +█+ +[\d.]+ – [\d.]+\n {2}hub +▒+ +[\d.]+ – [\d.]+$/m);
 });
 
 test("plain Ansible works by hand on the hub, with strict host keys and the same inventory", async () => {
