@@ -52,7 +52,7 @@ export async function benchSalt(scratch) {
     await kubedos(["up", spec], { env });
     const times = [];
     for (let turn = 0; turn < 3; turn++) {
-      const command = ["ssh", "--spec", spec, "hub", "--", "salt", "'*'", "test.ping", "--out=txt"];
+      const command = ["ssh", "--spec", spec, "hub", "--", "salt", "*", "test.ping", "--out=txt"];
       const { stdout, seconds } = await kubedos(command, { env });
       const answers = stdout.match(/: True$/gm)?.length ?? 0;
       if (answers !== nodes) throw new Error(`${answers} of ${nodes} minions answer:\n${stdout}`);
