@@ -68,9 +68,12 @@ async function report(): Promise<Report> {
   return JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
 }
 
-/** Main processes of a node's services that could have been restarted. */
+const services = ["kubedos-", "systemd-networkd", "systemd-journal", "chrony", "ssh.", "etcd", "containerd", "haproxy"];
+
+/** Main processes of a node's services, and how often each was restarted. */
 async function processes(node: string): Promise<string> {
-  return inside(node, "/bin/systemctl", "show", "--property=Id,ExecMainPID,NRestarts", "--type=service");
+  const units = [...services, "keepalived", "prometheus"].map((name) => `${name}*`);
+  return inside(node, "/bin/systemctl", "show", "--property=Id,ExecMainPID,NRestarts", ...units);
 }
 
 async function watch(): Promise<Observer> {
