@@ -51,7 +51,8 @@ export function renderSalt(layer: ClusterLayer, node: LayerNode): RenderedFile[]
   add("master.d/kubedos.conf", json({ interface: planeAddress(control, node) }));
   add("keys/master/master.pub", pem(salt.masterKey));
   for (const other of layer.nodes) {
-    if (other.saltKey !== undefined) add(`keys/master/minions/${other.name}`, pem(other.saltKey));
+    // As Salt writes them: `salt-key -F` hashes the file.
+    if (other.saltKey !== undefined) add(`keys/master/minions/${other.name}`, other.saltKey.trim());
   }
   add("pillar/kubedos-nodes.json", json(pillar(layer)));
   return files;

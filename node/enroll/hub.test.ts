@@ -52,7 +52,7 @@ test("a valid token in an open window enrolls its node's key, and every step is 
   bench.command(openWindow);
   const answer = bench.hub.join("worker-1", requestText(secret, "worker-1", key));
   expect(answer).toEqual({ window: "open", state: "accepted", fingerprint: key.fingerprint });
-  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey });
+  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey.trim() });
   bench.command({ command: "close" });
   expect(audit().map(({ event, node, by, fingerprint }) => ({ event, node, by, fingerprint }))).toEqual([
     { event: "token", node: "worker-1", by: "operator alice" },
@@ -77,7 +77,7 @@ test("with approval nobody is accepted before an operator says so, and only the 
   expect(() => bench.command({ ...approve, node: "hub-1" })).toThrow("no request of hub-1 waits");
   expect(() => bench.command({ ...approve, node: "mallory" })).toThrow("the cluster has no node mallory");
   bench.command({ ...approve, fingerprint: key.fingerprint });
-  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey });
+  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey.trim() });
   expect(told().slice(-2)).toEqual(["approved worker-1", "accepted worker-1"]);
 });
 
@@ -106,7 +106,7 @@ test("a used token is worth nothing: replayed by its node, with another key, aft
   const [hash] = Object.keys(bench.store.state().tokens);
   bench.command({ command: "tokens", tokens: [{ node: "worker-1", hash, validSeconds: 3600 }] });
   expect(bench.hub.join("worker-1", sent).refused).toBe("used token");
-  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey });
+  expect(acceptedKeys()).toEqual({ "worker-1": key.publicKey.trim() });
 });
 
 test("expired, unknown and void tokens are refused", () => {
@@ -216,7 +216,7 @@ test("a machine that was made anew takes its node's place, and the log names bot
   bench.command(openWindow);
   bench.hub.join("worker-1", requestText(bench.issue("worker-1"), "worker-1", key));
   bench.hub.join("worker-1", requestText(bench.issue("worker-1"), "worker-1", other));
-  expect(acceptedKeys()).toEqual({ "worker-1": other.publicKey });
+  expect(acceptedKeys()).toEqual({ "worker-1": other.publicKey.trim() });
   expect(
     audit()
       .slice(-2)

@@ -12,13 +12,11 @@ import { KubedosError } from "../../shared/error.ts";
 import { messageOf } from "../agent/text.ts";
 import { checkRequest } from "./check.ts";
 import {
-  answer,
   approve,
   barrier,
   close,
   deny,
   keepNodes,
-  list,
   open,
   pass,
   refuse,
@@ -26,6 +24,7 @@ import {
   request,
   type Step,
 } from "./state.ts";
+import { answer, list } from "./view.ts";
 import type { EnrollStore } from "./store.ts";
 
 /** What a hub enrolls for. */

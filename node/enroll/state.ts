@@ -1,5 +1,6 @@
-import type { AuditEntry, EnrollList, EnrollNode, JoinAnswer, JoinRefusal, TokenRecord } from "../../shared/enroll.ts";
+import type { AuditEntry, JoinAnswer, JoinRefusal, TokenRecord } from "../../shared/enroll.ts";
 import { enrollLimits } from "../../shared/enroll.ts";
+import { answer, own, windowIsOpen } from "./view.ts";
 
 /** What a hub keeps about enrollment. Times in milliseconds since 1970, by the hub's clock. */
 export interface EnrollState {
@@ -41,11 +42,6 @@ const keptAfterEndMs = 7 * 24 * 3600 * 1000;
 
 export function emptyState(): EnrollState {
   return { format: 1, tokens: {}, waiting: {}, accepted: {}, denied: {}, tries: {}, told: [] };
-}
-
-/** A clock that went back closes the window: nobody can say how long it has been open. */
-export function windowIsOpen({ window }: EnrollState, now: number): boolean {
-  return window !== undefined && window.openedAt <= now && now < window.closesAt;
 }
 
 /** What time brings: a window that is over takes the requests along that nobody has decided; old tokens are forgotten. */
@@ -210,39 +206,6 @@ export function keepNodes(state: EnrollState, nodes: readonly { name: string; ge
   };
 }
 
-/** How the node's own request stands. */
-export function answer(state: EnrollState, node: string, now: number): JoinAnswer {
-  const window = windowIsOpen(state, now) ? "open" : "closed";
-  for (const name of ["waiting", "denied", "accepted"] as const) {
-    const key = own<{ fingerprint: string }>(state[name], node);
-    if (key !== undefined) return { window, state: name, fingerprint: key.fingerprint };
-  }
-  return { window, state: "none" };
-}
-
-/** How everything stands, for the operator. */
-export function list(state: EnrollState, names: readonly string[], now: number): Pick<EnrollList, "window" | "nodes"> {
-  const { window } = state;
-  return {
-    ...(window !== undefined &&
-      windowIsOpen(state, now) && {
-        window: { ...window, openedAt: iso(window.openedAt), closesAt: iso(window.closesAt) },
-      }),
-    nodes: names.map((node): EnrollNode => {
-      const key = own(state.waiting, node) ?? own(state.denied, node) ?? own(state.accepted, node);
-      const replaces = own(state.waiting, node) === undefined ? undefined : own(state.accepted, node)?.fingerprint;
-      return {
-        node,
-        state: answer(state, node, now).state,
-        ...(key !== undefined && { fingerprint: key.fingerprint, since: iso(key.since) }),
-        ...(replaces !== undefined && { replaces }),
-        token: tokenState(state, node, now),
-        refused: own(state.tries, node) ?? 0,
-      };
-    }),
-  };
-}
-
 function refusalOf(
   state: EnrollState,
   { node, hash, fingerprint }: CheckedRequest,
@@ -310,23 +273,6 @@ function decisionProblem(
   return `the key of ${node} that waits is ${key.fingerprint}, not ${fingerprint}`;
 }
 
-/** Of the token that is still good, else of the last one. */
-function tokenState(state: EnrollState, node: string, now: number): EnrollNode["token"] {
-  const own = Object.values(state.tokens).filter((token) => token.node === node);
-  if (own.some((token) => !token.used && now < token.expiresAt)) return "valid";
-  const last = own.toSorted((a, b) => b.expiresAt - a.expiresAt)[0];
-  return last === undefined ? "none" : last.used ? "used" : "expired";
-}
-
-/** A node may be called `constructor`. */
-function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
-  return Object.hasOwn(record, name) ? record[name] : undefined;
-}
-
 function without<T>(record: Record<string, T>, name: string): Record<string, T> {
   return Object.fromEntries(Object.entries(record).filter(([key]) => key !== name));
-}
-
-function iso(ms: number): string {
-  return new Date(ms).toISOString();
 }

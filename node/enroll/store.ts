@@ -149,7 +149,7 @@ function writeKeys(directory: string, { accepted }: EnrollState): void {
   }
   for (const [name, { publicKey }] of Object.entries(accepted)) {
     const file = join(directory, name);
-    const text = `${publicKey.trim()}\n`;
+    const text = publicKey.trim(); // as Salt writes them: `salt-key -F` hashes the file
     if (!existsSync(file) || readFileSync(file, "utf8") !== text) writeWhole(file, text, 0o644);
   }
 }

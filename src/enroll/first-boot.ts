@@ -2,10 +2,10 @@ import type { EnrollList } from "../../shared/enroll.ts";
 import { KubedosError } from "../../shared/error.ts";
 import { delay, nowMs } from "../host/clock.ts";
 import type { RunContext } from "../host/context.ts";
-import { commandHub, type EnrollCluster, enrollHubs, openWindow } from "./hubs.ts";
+import { commandHub, type EnrollCluster, enrollHubs, openWindow, registerTokens } from "./hubs.ts";
 
 /** Longest time that `up` holds the window open. */
-const windowMinutes = 10;
+const windowMinutes = 5;
 const pollMs = 500;
 /** Services start once /var is there. */
 const shownMs = 120_000;
@@ -36,10 +36,17 @@ export async function enrollFirstBoot(
   // 1. Whose key is it? A machine that was made anew has another one than its hub knows.
   const before = await untilShown(ask, booted, context);
   if (hubs.length === 0 || missing(before).length === 0) return;
-  // 2. A short window.
-  await openWindow(cluster, hubs, windowMinutes, false);
-  log("info", `enrollment window open on ${hubs.join(", ")}, for at most ${windowMinutes} minutes`);
+  // 2. A short window; one that an operator holds open stays as it is.
+  const theirs = before.some(({ window }) => window !== undefined);
+  if (theirs) {
+    log("info", "an operator's enrollment window is open: it stays as it is");
+    await registerTokens(cluster, hubs);
+  } else {
+    await openWindow(cluster, hubs, windowMinutes, false);
+    log("info", `enrollment window open on ${hubs.join(", ")}, for at most ${windowMinutes} minutes`);
+  }
   try {
+    const deadline = nowMs() + windowMinutes * 60_000;
     const told = new Set<string>();
     for (;;) {
       const lists = await ask();
@@ -50,7 +57,8 @@ export async function enrollFirstBoot(
         log("info", `${node} is enrolled: its Salt key is sha256 ${fingerprint?.slice(0, 23)}…`);
       }
       if (left.length === 0) return;
-      if (lists.some(({ window }) => window === undefined)) {
+      const over = nowMs() > deadline || lists.some(({ window }) => window === undefined);
+      if (over || left.every((name) => lists.some((list) => needsOperator(list, name)))) {
         log("warn", `not enrolled: ${left.join(", ")}`, "kubedos enroll list; kubedos enroll log");
         return;
       }
@@ -58,8 +66,15 @@ export async function enrollFirstBoot(
     }
   } finally {
     // After Ctrl-C no call goes out any more: the window then closes by its own time.
-    await Promise.all(hubs.map((hub) => commandHub(cluster, hub, { command: "close" }).catch(() => undefined)));
+    const close = { command: "close" } as const;
+    if (!theirs) await Promise.all(hubs.map((hub) => commandHub(cluster, hub, close).catch(() => undefined)));
   }
+}
+
+/** Nothing more comes of a node without a person: its request waits or was denied, or it has no token to show. */
+function needsOperator({ nodes }: EnrollList, name: string): boolean {
+  const node = nodes.find((one) => one.node === name);
+  return node === undefined || node.state === "waiting" || node.state === "denied" || node.token !== "valid";
 }
 
 /** Whether the hub has taken the node's key; of a node that has just booted, the key that it has itself. */

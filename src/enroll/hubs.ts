@@ -67,6 +67,21 @@ export async function openWindow(
   );
 }
 
+/** Tells hubs the tokens that this machine has issued, of one node or of all. */
+export async function registerTokens(
+  cluster: EnrollCluster,
+  hubs: readonly string[],
+  node?: string,
+): Promise<EnrollList[]> {
+  return Promise.all(
+    hubs.map(async (hub) => {
+      const all = await tokensFor(cluster.paths, hub);
+      const tokens = node === undefined ? all : all.filter((token) => token.node === node);
+      return commandHub(cluster, hub, { command: "tokens", tokens });
+    }),
+  );
+}
+
 /** Hands a token's secret to a node that runs, on standard input. */
 export async function deliverToken(cluster: EnrollCluster, node: string, secret: string): Promise<void> {
   const { status, stderr } = await cluster.shell(node, [...program, "token"], { input: secret });

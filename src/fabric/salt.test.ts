@@ -36,6 +36,19 @@ test("a raised generation asks for another key; without the feature there is non
   expect([saltPublicKeys(fakeSpec(), {}), saltSecrets(fakeSpec(), {}, "hub-1")]).toEqual([undefined, {}]);
 });
 
+test("where nodes join, the foundry has the masters' key only, and minions wait until they are enrolled", () => {
+  const platform = { ...spec.platform, salt: { enrollment: "join" as const } };
+  const joining = { ...spec, platform };
+  expect(saltKeyNames(joining)).toEqual(["salt-master/1"]);
+  expect(Object.keys(saltSecrets(joining, keys, "hub-1"))).toEqual(["kubedos.salt.master.pem"]);
+  expect(saltSecrets(joining, keys, "core-1")).toEqual({});
+  const layer = clusterLayer(joining, vault, { openings: [], salt: saltPublicKeys(joining, keys) });
+  expect(layer.salt?.enrollment).toBe("join");
+  expect(layer.nodes.map(({ saltKey }) => saltKey)).toEqual(layer.nodes.map(() => undefined));
+  const paths = renderSalt(layer, layer.nodes[1]!).map(({ path }) => path.replace("/run/kubedos/salt/", ""));
+  expect(paths).toEqual(["minion.d/kubedos.conf", "keys/minion/minion_master.pub", "join"]);
+});
+
 test("the layer and what nodes render from it hold public keys only; each node sees its own part", () => {
   const layer = clusterLayer(spec, vault, { openings: [], salt: saltPublicKeys(spec, keys) });
   const rendered = Object.fromEntries(
@@ -51,6 +64,7 @@ test("the layer and what nodes render from it hold public keys only; each node s
     "minion.d/kubedos.conf",
     "keys/minion/minion_master.pub",
     "keys/minion/minion.pub",
+    "enrolled",
   ]);
   expect(Object.keys(rendered["hub-1"]!).filter((path) => path.startsWith("keys/master/minions/"))).toEqual(
     layer.nodes.map(({ name }) => `keys/master/minions/${name}`),

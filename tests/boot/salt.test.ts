@@ -126,6 +126,25 @@ test("a stranger, and a known name with another key, are refused and reported; t
   expect(answers).toEqual({ hub: true, "worker-1": true });
 });
 
+test("the audit log has every key that was known beforehand, and the refusals; nobody can join", async () => {
+  const log = await cli("enroll", "log", "--spec", specFile);
+  expect(log.status, log.stderr).toBe(0);
+  const steps = log.stdout
+    .trim()
+    .split("\n")
+    .map((line) => line.replace(/^ *[\d-]+ [\d:]+ /, "").replace(/ sha256 .*/, ""));
+  expect(steps.slice(1, 3)).toEqual(["accepted  hub by layer", "accepted  worker-1 by layer"]);
+  expect(steps.slice(3).toSorted()).toEqual([
+    "refused   mallory (Salt: unknown) by hub",
+    "refused   worker-1 (Salt: another key) by hub",
+  ]);
+  const open = await cli("enroll", "open", "--spec", specFile);
+  expect(open).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/known beforehand[^]*enrollment: join/) as string,
+  });
+});
+
 test("an operator's own certificate opens an agent's status; without one there is no answer", async () => {
   const out = join(scratch.directory, "tls");
   expect((await cli("pki", "operator", "operator", "--out", out, "--spec", specFile)).status).toBe(0);

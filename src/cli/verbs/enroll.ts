@@ -74,12 +74,7 @@ function tokenVerb() {
         const before = await Promise.all(hubs.map((hub) => modules.commandHub(cluster, hub, { command: "list" })));
         requireJoin(before);
         const secret = await modules.issueToken(cluster.paths, modules.tokenCluster(cluster.layer), node, minutes);
-        const lists = await Promise.all(
-          hubs.map(async (hub) => {
-            const tokens = (await modules.tokensFor(cluster.paths, hub)).filter((token) => token.node === node);
-            return modules.commandHub(cluster, hub, { command: "tokens", tokens });
-          }),
-        );
+        const lists = await modules.registerTokens(cluster, hubs, node);
         await modules.deliverToken(cluster, node, secret);
         const open = lists.every(({ window }) => window !== undefined);
         const next = open ? "" : "\nnext: kubedos enroll open";
