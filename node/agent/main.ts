@@ -19,11 +19,12 @@ import { messageOf } from "./text.ts";
  *   agent certificates [--root DIR]   take up renewed certificates from standard input
  *   agent boot   [--root DIR]   both in one process, as kubedos-agent.service does: starting Node twice would cost a
  *                               slow machine seconds
+ *   agent ebpf                  record TCP flows and retransmits, as kubedos-ebpf.service does
  *   agent repository ADDRESS    serve the cluster's apt repository on that address, as kubedos-repository.service does
  *
  * Exit status 78 (EX_CONFIG, sysexits.h): the node cannot know who it is; starting again would not help.
  */
-const usage = "usage: agent render|run|boot|certificates [--root DIR] | agent repository ADDRESS\n";
+const usage = "usage: agent render|run|boot|certificates [--root DIR] | agent ebpf | agent repository ADDRESS\n";
 const commands = ["render", "run", "boot", "certificates"] as const;
 const cannotConfigure = 78;
 const flushMs = 15_000;
@@ -32,6 +33,10 @@ async function main(args: readonly string[]): Promise<void> {
   if (args[0] === "repository" && args.length === 2) {
     const { serveRepository } = await import("../repository/main.ts");
     return serveRepository(args[1]!);
+  }
+  if (args[0] === "ebpf" && args.length === 1) {
+    const { recordTcp } = await import("../ebpf/record.ts");
+    return recordTcp(readIdentity(nodePaths(""), process.env));
   }
   const [name = "", flag, root = "", ...rest] = args;
   const command = commands.find((one) => one === name);

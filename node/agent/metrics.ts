@@ -31,6 +31,9 @@ const help: Record<string, string> = {
   kubedos_plane_peer_round_trip_seconds: "Mean round trip of the answered pings to a peer",
   kubedos_plane_errors_total: "Packets of a plane's interface that could not be received or sent",
   kubedos_plane_dropped_total: "Packets of a plane's interface that were dropped",
+  kubedos_tcp_retransmits_total: "TCP segments that were sent again, from this node to a peer",
+  kubedos_tcp_flows_total: "TCP connections with a peer that have ended",
+  kubedos_tcp_flow_bytes_total: "Bytes of TCP connections with a peer that have ended, both ways",
   kubedos_vip_held: "Whether this edge node holds the virtual address",
   kubedos_certificate_expires_seconds: "When a certificate of the node expires, seconds since 1970",
 };

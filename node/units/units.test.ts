@@ -19,6 +19,7 @@ beforeAll(() => {
   for (const name of own) cpSync(join(units, name), join(root, unitDirectory, name));
   for (const path of [
     "/usr/bin/node",
+    "/usr/sbin/apparmor_parser",
     "/usr/sbin/nft",
     "/usr/sbin/dmsetup",
     "/usr/sbin/haproxy",
@@ -56,7 +57,9 @@ test.each(own)("systemd understands %s", (name) => {
 // A Salt minion is the administrator's hand, and is not listed: a state may change anything but what its unit closes.
 test.each([
   ["kubedos-agent.service", 30],
+  ["kubedos-apparmor.service", 30],
   ["kubedos-converge.service", 30],
+  ["kubedos-ebpf.service", 30],
   ["kubedos-enroll.service", 20],
   ["kubedos-firewall.service", 30],
   ["kubedos-join.service", 20],
@@ -82,6 +85,7 @@ test("no unit of ours takes a private key on its command line or keeps more cred
   });
   expect(imports.toSorted()).toEqual([
     "ImportCredential=kubedos.enroll.token",
+    "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",
     "ImportCredential=kubedos.node",

@@ -8,6 +8,7 @@ import { fabricGate } from "./gates/fabric.ts";
 import { firewallGate } from "./gates/firewall.ts";
 import { sealedGate } from "./gates/sealed.ts";
 import { containerdGate } from "./gates/containerd.ts";
+import { ebpfGate } from "./gates/ebpf.ts";
 import { etcdGate } from "./gates/etcd.ts";
 import { isolationGate } from "./gates/isolation.ts";
 import { logsGate } from "./gates/logs.ts";
@@ -29,6 +30,7 @@ export const gates = {
   vip: vipGate,
   targets: targetsGate,
   logs: logsGate,
+  ebpf: ebpfGate,
   certificates: certificatesGate,
   enrollment: enrollmentGate,
 } satisfies Record<Spec["acceptance"]["gates"][number], Gate>;

@@ -11,6 +11,7 @@ import { feature as repository } from "./repository/index.ts";
 import { feature as ssh } from "./ssh/index.ts";
 import { feature as time } from "./time/index.ts";
 import { feature as containerd } from "./containerd/index.ts";
+import { feature as ebpf } from "./ebpf/index.ts";
 import { feature as edge } from "./edge/index.ts";
 import { feature as etcd } from "./etcd/index.ts";
 import { feature as journal } from "./journal/index.ts";
@@ -31,6 +32,7 @@ export const features = {
   ansible,
   etcd,
   containerd,
+  ebpf,
   edge,
   observability,
   journal,

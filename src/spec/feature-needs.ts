@@ -16,6 +16,7 @@ export const featureNeeds = {
   edge: ["base", "planes", "firewall", "agent"],
   observability: ["base", "planes", "firewall", "agent", "node-metrics"],
   journal: ["base", "planes", "firewall", "agent", "time"],
+  ebpf: ["base", "planes", "firewall", "agent", "kernel"],
   security: ["base", "kernel"],
   salt: ["base", "planes", "firewall", "agent"],
   repository: ["base", "planes", "firewall", "agent"],

@@ -22,7 +22,7 @@ const portBase = 51_820;
 /** Underlay address of a node without one: network + this + index. Leaves room for gateways and name servers. */
 const underlayOffset = 10;
 /** Gates that check nodes from other nodes: one alone has nobody to be checked by. */
-export const pairGates: readonly GateName[] = ["fabric", "firewall"];
+export const pairGates: readonly GateName[] = ["fabric", "firewall", "ebpf"];
 
 /** The spec as every later part sees it, and where its nodes are written. */
 export interface NormalSpec {
@@ -108,11 +108,13 @@ function possibleFeatures(written: WrittenSpec): FeatureName[] {
 
 /** Gates of the chosen features that can be met with this substrate, trust and number of nodes, in running order. */
 function possibleGates(written: WrittenSpec, chosen: readonly FeatureName[], nodes: number): GateName[] {
-  const canSeal = written.substrate.name !== "nspawn" && written.trust.secureBoot;
+  const machines = written.substrate.name !== "nspawn";
+  const canPass = (name: GateName) =>
+    name === "sealed"
+      ? machines && written.trust.secureBoot
+      : (machines || name !== "ebpf") && (nodes > 1 || !pairGates.includes(name));
   const wanted = new Set<GateName>(chosen.flatMap((name) => [...features[name].gates]));
-  return gateNames.filter(
-    (name) => wanted.has(name) && (name === "sealed" ? canSeal : nodes > 1 || !pairGates.includes(name)),
-  );
+  return gateNames.filter((name) => wanted.has(name) && canPass(name));
 }
 
 interface Entry extends Pick<SpecNode, "name" | "roles" | "cpus" | "memoryMiB" | "diskGiB" | "hardware"> {

@@ -45,6 +45,7 @@ export const featureNames = [
   "edge",
   "observability",
   "journal",
+  "ebpf",
   "security",
   "salt",
   "repository",
@@ -65,6 +66,7 @@ export const gateNames = [
   "vip",
   "targets",
   "logs",
+  "ebpf",
 ] as const;
 export type GateName = (typeof gateNames)[number];
 

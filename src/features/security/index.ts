@@ -1,25 +1,46 @@
+import { confinedUnits } from "../../../shared/confinement.ts";
 import { featureNeeds } from "../../spec/feature-needs.ts";
 import type { Spec } from "../../spec/types.ts";
-import { textFile, unitFile } from "../files.ts";
+import { textFile, unitDropIn, unitFile } from "../files.ts";
 import type { Feature } from "../types.ts";
 
 /**
  * The security baseline above what every node has anyway (docs/security.md): stricter kernel settings, no module is
- * loaded after start, restrictive defaults of permissions. The gate `security` looks at all of it.
+ * loaded after start, restrictive defaults of permissions, AppArmor profiles, an audit trail. The gate `security` looks at all of it.
  */
 export const feature = {
   name: "security",
-  summary: "security baseline: kernel settings, module policy, umask; its gate looks at the whole node",
+  summary:
+    "security baseline: kernel settings, module policy, AppArmor, audit, umask; its gate looks at the whole node",
   needs: featureNeeds.security,
-  packages: () => [],
+  packages: () => ["apparmor", "auditd"],
   files: (spec, assets) => [
     textFile("/usr/lib/modprobe.d/kubedos-security.conf", moduleRules(spec)),
     textFile("/etc/profile.d/kubedos-umask.sh", "umask 027\n"),
     textFile("/etc/security/limits.d/10-kubedos.conf", "* hard core 0\n* soft core 0\n"),
     unitFile(assets, "kubedos-modules-lock.service"),
+    unitFile(assets, "kubedos-apparmor.service"),
+    unitDropIn(assets, "audit-rules.service"),
+    unitDropIn(assets, "auditd.service"),
+    textFile("/etc/audit/rules.d/audit.rules", assets("node/audit/kubedos.rules")),
+    textFile("/etc/audit/auditd.conf", assets("node/audit/auditd.conf")),
+    textFile("/usr/lib/tmpfiles.d/kubedos-audit.conf", "d /var/log/audit 0700 root root -\n"),
+    ...profiles.map((name) => textFile(`/etc/apparmor.d/${name}`, assets(`node/apparmor/${name}`))),
+    // Debian's profile asks for this file: what the site adds.
+    textFile("/etc/apparmor.d/local/usr.sbin.chronyd", "@{run}/kubedos/chrony/{,*} r,\n"),
+    ...Object.entries(confinedUnits)
+      .filter(([, profile]) => !profile.startsWith("/"))
+      .map(([unit, profile]) =>
+        // The dash: a kernel without AppArmor (in a container, the host's) starts the unit all the same.
+        textFile(`/usr/lib/systemd/system/${unit}.d/30-apparmor.conf`, `[Service]\nAppArmorProfile=-${profile}\n`),
+      ),
     ...(spec.platform.security.lockModules ? [textFile("/usr/lib/kubedos/lock-modules", "")] : []),
   ],
-  units: { enable: ["kubedos-modules-lock.service"], mask: [] },
+  units: {
+    enable: ["audit-rules.service", "auditd.service", "kubedos-apparmor.service", "kubedos-modules-lock.service"],
+    // It would load Debian's hundred profiles for desktop programs.
+    mask: ["apparmor.service"],
+  },
   sysctls: {
     "dev.tty.ldisc_autoload": "0",
     "fs.protected_hardlinks": "1",
@@ -39,6 +60,9 @@ export const feature = {
   gates: ["isolation", "security"],
   default: false,
 } satisfies Feature;
+
+/** Files of node/apparmor. */
+const profiles = ["kubedos-agent", "kubedos-haproxy", "kubedos-service"];
 
 /** File systems and protocols that no node uses and that kernels have had holes in. */
 const unusedModules = ["cramfs", "dccp", "firewire-core", "hfs", "hfsplus", "jffs2", "rds", "sctp", "tipc", "udf"];

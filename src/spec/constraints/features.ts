@@ -63,6 +63,12 @@ export const possibleGatesOnly: Constraint = {
       if (pairGates.includes(gate) && spec.nodes.length === 1) {
         return finding("with one node: it is checked from another one", "add a node");
       }
+      if (gate === "ebpf" && spec.substrate.name === "nspawn") {
+        return finding(
+          "on the substrate `nspawn`: its containers have no kernel of their own",
+          "write `substrate: { name: qemu }`",
+        );
+      }
       if (gate !== "sealed") return [];
       if (spec.substrate.name === "nspawn") {
         return finding(

@@ -21,6 +21,7 @@ test("the example passes, and is asked for the gates of all its features", async
   expect(spec.acceptance.gates).toEqual([
     "fabric",
     "certificates",
+    "enrollment",
     "firewall",
     "convergence",
     "isolation",
