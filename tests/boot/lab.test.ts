@@ -11,14 +11,16 @@ import { jsonLines, kubedos, projectRoot, start, type Outcome } from "../cli/kub
 import { findProcesses, labSpec, makeScratch, processesOf, until, type Scratch } from "./support.ts";
 import { publishedFiles } from "../fakes/published.ts";
 
-// One sealed lab of two machines, from its first `up` to `down`, by the command line only. The tests build on each other.
+// One sealed lab of two machines with the security baseline and the eBPF recorder, which containers cannot prove, from its first `up` to `down`, by the command line only. The tests build on each other.
 let scratch: Scratch;
 let specFile: string;
 let paths: SpecPaths;
 beforeAll(async () => {
   scratch = await makeScratch();
   specFile = join(scratch.directory, "lab.yaml");
-  await writeFile(specFile, labSpec("lab"));
+  const features = "[agent, base, ebpf, firewall, kernel, node-metrics, planes, security, ssh, time]";
+  const spec = labSpec("lab").replaceAll("] }", "], memoryMiB: 768 }");
+  await writeFile(specFile, `${spec}platform: { features: ${features} }\n`);
   paths = specPaths(specFile);
 });
 afterAll(async () => {
@@ -96,6 +98,9 @@ test("the report proves it: every gate passed, with evidence for every node", as
     ["sealed", true],
     ["certificates", true],
     ["firewall", true],
+    ["isolation", true],
+    ["security", true],
+    ["ebpf", true],
   ]);
   for (const { gate, checks } of report.gates) {
     for (const node of nodes) {
@@ -108,6 +113,18 @@ test("the report proves it: every gate passed, with evidence for every node", as
   const text = await readFile(join(paths.state, "report.md"), "utf8");
   expect(text).toContain("# Acceptance of lab: passed");
   expect(text).toContain(report.rootHash);
+});
+
+test("AppArmor confines the platform's services, the audit rules are locked, and flows have names", async () => {
+  const report = JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
+  const checks = report.gates.flatMap((gate) => gate.checks);
+  const evidence = (what: string) => checks.find((check) => check.what === what)?.evidence;
+  expect(evidence("hub: AppArmor profiles")).toMatch(/chrony.*kubedos-agent.*prometheus-node-exporter/);
+  expect(evidence("worker-1: audit rules")).toMatch(/^(\d+) of \1 loaded, enabled 2/);
+  expect(evidence("worker-1: what people do as root is in the audit trail")).toContain("by login 900");
+  expect(evidence("hub: a connection")).toMatch(/^out on wg1, worker-1 by bash, /);
+  expect(evidence("worker-1: a connection")).toMatch(/^in on wg1, hub, /);
+  expect(evidence("worker-1: a segment sent again")).toBe("SYN_SENT to hub port 9 on underlay");
 });
 
 test("status --json: both nodes sealed, with planes that have shaken hands", async () => {
@@ -186,7 +203,7 @@ test("up of a lab that is up changes nothing and passes", async () => {
   const events = jsonLines(again.stdout);
   expect(events.filter(({ type }) => type === "stage.started" || type === "stage.done")).toEqual([]);
   expect(events.filter(({ type, phase }) => type === "node.phase" && phase === "started")).toEqual([]);
-  expect(events.filter(({ type }) => type === "gate.passed")).toHaveLength(4);
+  expect(events.filter(({ type }) => type === "gate.passed")).toHaveLength(7);
   expect(await pids()).toEqual(before);
 });
 

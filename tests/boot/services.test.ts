@@ -101,6 +101,30 @@ test("the isolation matrix: every node from every other on every interface, reac
   expect(of("hub on underlay, from core-1")).toMatch(/open none; \d\d+ silent/);
 });
 
+test("the health of every plane is in Prometheus, from every node to every peer, and every rule is understood", async () => {
+  const rules = "/usr/share/kubedos/observability/rules.yml";
+  expect((await inside("hub", ["/usr/bin/promtool", "check", "rules", rules])).stdout).toMatch(
+    /SUCCESS: \d+ rules found/,
+  );
+  const metrics = [
+    "handshake_age_seconds",
+    "received_bytes_total",
+    "sent_bytes_total",
+    "loss_ratio",
+    "round_trip_seconds",
+  ];
+  const query = 'count by (__name__) ({__name__=~"kubedos_plane_peer_.*"})';
+  const ask = ["/usr/bin/promtool", "query", "instant", "--format=json", "http://10.102.0.1:9090", query];
+  // Six nodes, five peers each, on three planes.
+  const wanted = metrics.map((name) => `kubedos_plane_peer_${name} 90`).toSorted();
+  await until("every node's view of every peer", 60, async () => {
+    const { stdout } = await inside("hub", ask);
+    const rows = JSON.parse(stdout) as { metric: { __name__: string }; value: [number, string] }[];
+    const seen = rows.map(({ metric, value }) => `${metric.__name__} ${value[1]}`).toSorted();
+    return JSON.stringify(seen) === JSON.stringify(wanted) ? true : undefined;
+  });
+});
+
 test("etcd takes its own authority's certificates only", async () => {
   expect((await etcdctl("core-1", ["put", "test/key", "one"])).stdout).toContain("OK");
   expect((await etcdctl("core-1", ["get", "test/key"], "")).status).not.toBe(0);

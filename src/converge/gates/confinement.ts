@@ -43,7 +43,7 @@ export async function audit(context: GateContext, node: LayerNode): Promise<Gate
   const locked = /^enabled 2$/m.test(status) && rules.length === count;
   const search = ["sudo", "ausearch", "--input-logs", "--just-one", "--key", "kubedos-root"];
   const found = await output(context, node, search, [0, 1]);
-  const command = /^type=SYSCALL .*? auid=(\S+) .*? exe="?([^" ]+)/m.exec(found);
+  const command = /\btype=SYSCALL .*? auid=(\S+) .*? exe="?([^" ]+)/m.exec(found);
   return [
     {
       what: `${node.name}: audit rules`,
