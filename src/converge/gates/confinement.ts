@@ -37,7 +37,7 @@ export async function confinement(context: GateContext, node: LayerNode): Promis
 export async function audit(context: GateContext, node: LayerNode): Promise<GateCheck[]> {
   if (!context.sealedSubstrate) return [];
   const status = await output(context, node, ["sudo", "auditctl", "-s"]);
-  const wanted = await output(context, node, ["cat", "/etc/audit/rules.d/audit.rules"]);
+  const wanted = await output(context, node, ["sudo", "cat", "/etc/audit/rules.d/audit.rules"]);
   const rules = (await output(context, node, ["sudo", "auditctl", "-l"])).trim().split("\n");
   const count = wanted.split("\n").filter((line) => line.startsWith("-a ")).length;
   const locked = /^enabled 2$/m.test(status) && rules.length === count;
