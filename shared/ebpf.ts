@@ -25,6 +25,7 @@ export interface FlowRecord extends TcpEnds {
   program?: string;
   seconds: number;
   sentBytes: number;
+  /** As the kernel counts: one more where the other side has closed. */
   receivedBytes: number;
   retransmits: number;
   /** Smoothed, as the kernel had it at the end. */
