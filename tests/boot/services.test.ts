@@ -119,8 +119,8 @@ test("the health of every plane is in Prometheus, from every node to every peer,
   const wanted = metrics.map((name) => `kubedos_plane_peer_${name} 90`).toSorted();
   await until("every node's view of every peer", 60, async () => {
     const { stdout } = await inside("hub", ask);
-    const rows = JSON.parse(stdout) as { metric: { __name__: string }; value: [number, string] }[];
-    const seen = rows.map(({ metric, value }) => `${metric.__name__} ${value[1]}`).toSorted();
+    const rows = JSON.parse(stdout) as { metric: Record<string, string>; value: [number, string] }[];
+    const seen = rows.map(({ metric, value }) => `${metric["__name__"]} ${value[1]}`).toSorted();
     return JSON.stringify(seen) === JSON.stringify(wanted) ? true : undefined;
   });
 });
