@@ -1,22 +1,23 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, mkdir, open, stat, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stageId } from "../../src/assemble/engine.ts";
 import { buildGraph } from "../../src/lifecycle/graph.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
+import { endDaemon, startDaemon, type Daemon } from "../../src/host/daemon.ts";
 import { run } from "../../src/host/run.ts";
 import { findInIso } from "../../src/media/iso9660.ts";
 import { readAction } from "../../src/store/actions.ts";
 import { hashFile } from "../../src/store/store.ts";
 import { sealedSeeds } from "../../src/media/seeds.ts";
 import { kubedos } from "../cli/kubedos.ts";
-import { partitionOffset } from "./image.ts";
+import { partitionOffset, sandbox } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
-import { withRack } from "./rack.ts";
+import { withRack, type Rack } from "./rack.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
 // One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, and what else stops the
@@ -119,6 +120,19 @@ test.each(["iso", "netboot"])("made again, %s has the same bytes", async (target
   const made = join(out, "image");
   expect(await hashFile(made)).toBe(built.artifacts.find((one) => one.target === target)!.sha256);
   expect((await stat(made)).size).toBeLessThan(350e6);
+  if (target === "netboot") return;
+  // With a repository (install.repository), here a small one.
+  await writeFile(join(out, "mark"), "repository");
+  inputs["darksite"] = join(out, "darksite.tar");
+  await run("tar", ["-cf", inputs["darksite"], "-C", out, "mark"]);
+  const more = join(out, "more");
+  await stage.run({ inputs, meta: {}, out: more, progress: () => undefined, signal: scratch.context.signal });
+  const { offsetBytes, sizeBytes } = (await findInIso(join(more, "image"), "DARKSITE/MARK"))!;
+  const content = Buffer.alloc(sizeBytes);
+  const handle = await open(join(more, "image"));
+  await handle.read(content, 0, sizeBytes, offsetBytes);
+  await handle.close();
+  expect(content.toString()).toBe("repository");
 });
 
 test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
@@ -243,6 +257,74 @@ test.concurrent("network, UEFI with Secure Boot, addresses from us: the known ma
     expect(said).toContain(`installed: worker-2; left alone: ${foreign}`);
   });
 });
+
+test.concurrent("network, BIOS, beside another DHCP server: installed", async () => {
+  const target = await disk("bios");
+  await withRack(scratch, "bios", [netboot, "--proxy"], async (rack) => {
+    const other = await dhcpServer(rack);
+    try {
+      const network = { enter: rack.enter, card: await rack.plug(mac) };
+      await withInstaller(scratch, { name: "bios", network, disks: [drive(target)] }, async (installer) => {
+        await installer.shows(/no seeds from http/);
+        await installer.shows(/verified: sha256/);
+        await installer.restarts();
+      });
+      expect(await rack.stop()).toContain("installed: worker-2; left alone: none");
+    } finally {
+      await endDaemon(other, 1_000);
+    }
+    expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
+  });
+});
+
+test.concurrent("network, UEFI by HTTP; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
+  const target = await disk("http");
+  await withRack(scratch, "http", [netboot, "--range", "10.77.0.50-10.77.0.90"], async (rack) => {
+    const vars = await copyVariables(scratch, built.firmware.vars, "http");
+    const card = [...(await rack.plug(mac, "")), "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"];
+    const firmware = { code: built.firmware.code, vars };
+    const network = { enter: rack.enter, card };
+    await withInstaller(scratch, { name: "http", network, disks: [drive(target)], firmware }, async (installer) => {
+      await installer.shows(/written \d+ of \d+ MiB/);
+      expect(await rack.stop()).toContain("has loaded boot.efi");
+      await installer.shows(/installation stopped: http:\/\/10\.77\.0\.1:8080 cannot be read to its end/);
+    });
+    expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+test.concurrent("recovery: a key, and a support bundle is on the stick; no disk is written", async () => {
+  const target = await disk("untouched");
+  const sticks = join(scratch.directory, "sticks");
+  await sandbox({ project }, ["mkfs.vfat", "-C", "/out/part", "32768"], {}, sticks);
+  const stick = join(sticks, "stick");
+  await writeFile(stick, Buffer.concat([Buffer.alloc(2 ** 20), await readFile(join(sticks, "part"))]));
+  await run("sfdisk", ["-q", stick], { input: "label: dos\n2048,,c\n" });
+  const extraArguments = [
+    ...["-device", "qemu-xhci", "-drive", `if=none,id=stick,format=raw,file=${stick}`],
+    ...["-device", "usb-storage,drive=stick,removable=on"],
+  ];
+  await install({ name: "recovery", disks: [drive(target)], extraArguments }, async (installer) => {
+    await installer.shows(/press r within 3 seconds/);
+    await installer.types("r");
+    await installer.shows(/the support bundle kubedos-support-\d+\.tar\.gz is on \/dev\/sd/);
+    await installer.restarts();
+    expect(await installer.console()).not.toContain("writing to");
+  });
+  await sandbox({ project }, ["mcopy", "-n", "-i", "/out/stick@@1048576", "::/*.gz", "/out/"], {}, sticks);
+  const [bundle] = (await readdir(sticks)).filter((name) => name.endsWith(".gz"));
+  const { stdout } = await run("tar", ["-tzf", join(sticks, bundle!)]);
+  expect(stdout.split("\n")).toEqual(expect.arrayContaining(["support/dmesg", "support/pci", "support/disks"]));
+});
+
+/** The network's own DHCP server, which knows nothing of netboot. */
+async function dhcpServer(rack: Rack): Promise<Daemon> {
+  const at = (name: string) => join(scratch.directory, `dhcp.${name}`);
+  const lines = ["port=0", "interface=kd0", "bind-interfaces", "dhcp-range=10.77.0.50,10.77.0.90,255.255.255.0,1h"];
+  await writeFile(at("conf"), [...lines, `dhcp-leasefile=${at("leases")}`, "user=root", ""].join("\n"));
+  const [command, ...words] = [...rack.enter, "dnsmasq", "--keep-in-foreground", `--conf-file=${at("conf")}`];
+  return startDaemon(command, words, { log: at("log"), mark: scratch.directory });
+}
 
 async function readHead(file: string): Promise<Buffer> {
   const head = Buffer.alloc(1024 * 1024);
