@@ -41,8 +41,9 @@ export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile
         ]
       : [
           `dhcp-range=${mode.network},proxy`,
-          `dhcp-boot=tag:ipxe,${url}/boot.ipxe`,
-          "pxe-prompt=kubedos,0",
+          // Without the server's address iPXE takes an offer for one that says nothing.
+          `dhcp-boot=tag:ipxe,${url}/boot.ipxe,,${new URL(url).hostname}`,
+          "pxe-prompt=tag:!ipxe,kubedos,0",
           "pxe-service=tag:!ipxe,x86PC,kubedos,undionly.kpxe",
           "pxe-service=tag:!ipxe,X86-64_EFI,kubedos,boot.efi",
           "pxe-service=tag:!ipxe,BC_EFI,kubedos,boot.efi",

@@ -7,7 +7,6 @@ import { stageId } from "../../src/assemble/engine.ts";
 import { buildGraph } from "../../src/lifecycle/graph.ts";
 import { build, type BuildResult } from "../../src/lifecycle/build.ts";
 import { openProject, type Project } from "../../src/lifecycle/project.ts";
-import { endDaemon, startDaemon, type Daemon } from "../../src/host/daemon.ts";
 import { run } from "../../src/host/run.ts";
 import { findInIso } from "../../src/media/iso9660.ts";
 import { readAction } from "../../src/store/actions.ts";
@@ -17,7 +16,7 @@ import { kubedos } from "../cli/kubedos.ts";
 import { partitionOffset, sandbox } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
-import { withRack, type Rack } from "./rack.ts";
+import { startDhcp, withRack } from "./rack.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
 // One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, and what else stops the
@@ -261,7 +260,7 @@ test.concurrent("network, UEFI with Secure Boot, addresses from us: the known ma
 test.concurrent("network, BIOS, beside another DHCP server: installed", async () => {
   const target = await disk("bios");
   await withRack(scratch, "bios", [netboot, "--proxy"], async (rack) => {
-    const other = await dhcpServer(rack);
+    const endDhcp = await startDhcp(scratch, rack);
     try {
       const network = { enter: rack.enter, card: await rack.plug(mac) };
       await withInstaller(scratch, { name: "bios", network, disks: [drive(target)] }, async (installer) => {
@@ -271,7 +270,7 @@ test.concurrent("network, BIOS, beside another DHCP server: installed", async ()
       });
       expect(await rack.stop()).toContain("installed: worker-2; left alone: none");
     } finally {
-      await endDaemon(other, 1_000);
+      await endDhcp();
     }
     expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
   });
@@ -316,15 +315,6 @@ test.concurrent("recovery: a key, and a support bundle is on the stick; no disk 
   const { stdout } = await run("tar", ["-tzf", join(sticks, bundle!)]);
   expect(stdout.split("\n")).toEqual(expect.arrayContaining(["support/dmesg", "support/pci", "support/disks"]));
 });
-
-/** The network's own DHCP server, which knows nothing of netboot. */
-async function dhcpServer(rack: Rack): Promise<Daemon> {
-  const at = (name: string) => join(scratch.directory, `dhcp.${name}`);
-  const lines = ["port=0", "interface=kd0", "bind-interfaces", "dhcp-range=10.77.0.50,10.77.0.90,255.255.255.0,1h"];
-  await writeFile(at("conf"), [...lines, `dhcp-leasefile=${at("leases")}`, "user=root", ""].join("\n"));
-  const [command, ...words] = [...rack.enter, "dnsmasq", "--keep-in-foreground", `--conf-file=${at("conf")}`];
-  return startDaemon(command, words, { log: at("log"), mark: scratch.directory });
-}
 
 async function readHead(file: string): Promise<Buffer> {
   const head = Buffer.alloc(1024 * 1024);
