@@ -1,7 +1,8 @@
 import { copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createDirectory } from "../../src/capsule/create.ts";
+import { locateFoundry } from "../../src/assemble/foundry.ts";
+import { createDirectory, createIso } from "../../src/capsule/create.ts";
 import { planCapsule, type PlannedFile } from "../../src/capsule/layout.ts";
 import { verifyCapsule } from "../../src/capsule/verify.ts";
 import { verifyCapsuleWhole } from "../../src/capsule/verify-whole.ts";
@@ -245,9 +246,18 @@ test("a medium that is too small, or becomes full: said so, nothing under the fi
 
 test("an ISO: the same bytes twice; whole; volumes join to the same capsule", async () => {
   const [one, two] = [join(scratch.directory, "one.iso"), join(scratch.directory, "two.iso")];
-  for (const iso of [one, two]) {
-    expect(await result(["capsule", "create", spec, "-o", iso, "--offline"])).toMatchObject({ status: 0 });
-  }
+  expect(await result(["capsule", "create", spec, "-o", one, "--offline"])).toMatchObject({ status: 0 });
+  // From another directory, its files written in another order.
+  const { lock, store } = lab.project;
+  const tools = { root: locateFoundry(lock, store).directory, epoch: lock.epoch, label: "lab" };
+  const again = await createDirectory(
+    files.toReversed(),
+    join(scratch.directory, "again"),
+    lock.epoch,
+    scratch.context,
+  );
+  await createIso(again.path, two, tools, scratch.context);
+  await rm(again.path, { recursive: true });
   await run("cmp", [one, two]);
   await rm(two);
   expect(await result(["capsule", "verify", one, "--key", key, "--without-authenticode"])).toMatchObject({
