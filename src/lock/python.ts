@@ -67,12 +67,13 @@ export async function resolveBuilders(
   sources: readonly { wheel: ResolvedWheel; requirements: readonly string[] }[],
   tools: PythonTools,
 ): Promise<ResolvedWheel[]> {
+  const asking = sources.filter(({ requirements }) => requirements.length > 0); // some bring all that builds them
   const closures = await resolve(
-    sources.map(({ requirements }) => ({ requirements, without: [], onlyBinary: true })),
+    asking.map(({ requirements }) => ({ requirements, without: [], onlyBinary: true })),
     tools,
   );
   return closures.flatMap((found, index) => {
-    const { prefix, name: buildOf } = sources[index]!.wheel;
+    const { prefix, name: buildOf } = asking[index]!.wheel;
     return found.map(({ name, version, filename, sha256 }) => {
       return { prefix, name, version, filename, sha256, kind: "wheel" as const, buildOf };
     });
