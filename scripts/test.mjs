@@ -9,8 +9,10 @@ const root = join(import.meta.dirname, "..");
 const fast = process.argv.includes("--fast");
 const scratch = await mkdtemp(join(tmpdir(), "kubedos-test-"));
 const children = new Set();
+let stopped = false;
 for (const name of ["SIGINT", "SIGTERM"]) {
   process.on(name, () => {
+    stopped = true; // no further group is begun
     for (const child of children) child.kill(name);
     process.exitCode = 130;
   });
@@ -41,6 +43,7 @@ async function tool(name, script, args) {
 
 /** One vitest project; its counts come from vitest's own report. */
 async function vitest(name) {
+  if (stopped) return { name, passed: 0, failed: 1, skipped: 0, seconds: 0 };
   console.log(`--- ${name} ---`);
   const file = join(scratch, `${name}.json`);
   const args = [

@@ -4,7 +4,8 @@ import type { Path } from "./finding.ts";
 import { flavoursOf } from "./flavours.ts";
 import { blobName, normaliseReference } from "./image-reference.ts";
 import { formatIpv4, type Ipv4Network, parseIpv4, parseIpv4Network } from "./ipv4.ts";
-import { specLimits, type WrittenSpec } from "./schema.ts";
+import type { WrittenSpec } from "./schema.ts";
+import { specLimits } from "./schema/fields.ts";
 import {
   type FeatureName,
   featureNames,

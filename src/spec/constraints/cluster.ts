@@ -1,5 +1,5 @@
 import type { Finding } from "../finding.ts";
-import { specLimits } from "../schema.ts";
+import { specLimits } from "../schema/fields.ts";
 import type { Constraint } from "./types.ts";
 
 const roleFields = [

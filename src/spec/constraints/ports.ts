@@ -4,7 +4,7 @@ import type { FeatureOpening } from "../../features/types.ts";
 import { type Finding, formatPath } from "../finding.ts";
 import { printable } from "../issues.ts";
 import { wireguardOverheadBytes } from "../normalise.ts";
-import { specLimits } from "../schema.ts";
+import { specLimits } from "../schema/fields.ts";
 import { nearest } from "../suggest.ts";
 import { featureNames, type Spec } from "../types.ts";
 import type { Constraint } from "./types.ts";
