@@ -7,6 +7,7 @@ import { run } from "../../src/host/run.ts";
 import { runInSandbox } from "../../src/host/sandbox.ts";
 import { readSections } from "../../src/seal/uki.ts";
 import { openStore, type Store } from "../../src/store/store.ts";
+import { projectRoot } from "../cli/kubedos.ts";
 import { buildReference, openWorkshop, type Workshop } from "./support.ts";
 
 interface Manifest {
@@ -51,23 +52,22 @@ test("dpkg's own audit finds nothing, and every package of the lock is installed
   ).toEqual(wanted.toSorted());
 });
 
-/** What root.sh takes away: nothing on a node reads it. */
-const pruned = new RegExp(
-  `^(${[
-    "/usr/share/(doc|man|info|locale|lintian|bash-completion|zsh|fish)",
-    "/var/(cache|log)",
-    "/var/lib/apt",
-    "/var/lib/systemd/catalog",
-    "/boot",
-  ].join("|")})(/|$)`,
-);
+/** Whether the build takes a path away, by the list that root.sh works through, or as documentation that is no licence. */
+async function prunedPaths(): Promise<(path: string) => boolean> {
+  const list = await readFile(join(projectRoot, "src/assemble/scripts/pruned"), "utf8");
+  const names = list.trimEnd().split("\n");
+  const patterns = names.map((name) => name.replaceAll(".", "\\.").replaceAll("*", "[^/]*"));
+  const pruned = new RegExp(`^(${patterns.join("|")})(/|$)`);
+  return (path) => (path.startsWith("/usr/share/doc/") ? !path.endsWith("/copyright") : pruned.test(path));
+}
 
 test("dpkg verifies every file of every package; only what is pruned is missing", async () => {
   const { stdout } = await run("dpkg", [`--root=${tree}`, "--verify"], { okStatuses: [0, 1] });
   const findings = stdout.trimEnd().split("\n");
+  const pruned = await prunedPaths();
   const unexpected = findings.filter((line) => {
     const [, path] = /^missing +(?:c )?(\/\S+)/.exec(line) ?? [];
-    return path === undefined || !pruned.test(path);
+    return path === undefined || !pruned(path);
   });
   expect(unexpected).toEqual([]);
   expect(findings.length).toBeGreaterThan(100); // it did look

@@ -27,18 +27,14 @@ rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf" "$
   "$root"/etc/*- "$root/var/lib/systemd/random-seed" "$root/var/lib/dpkg/lock"* "$root/var/lib/dpkg"/*-old
 : > "$root/etc/machine-id"
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
-rm -rf "$root/var/cache" "$root/var/log" "$root/boot" "$root/var/lib/apt" "$root/var/lib/systemd/catalog" "$root/tmp" "$root/run"
+rm -rf "$root/tmp" "$root/run"
+# 3. What no machine reads goes: caches, documentation (licences stay), translations, old encodings (UTF-8, UTF-16 and ASCII
+# are the C library's own), sources of databases that are there compiled, test suites, type declarations, byte code.
+while read -r pattern; do rm -rf "$root"$pattern; done < /scripts/pruned
 mkdir -p "$root/var/cache" "$root/var/log/journal" "$root/boot" "$root/tmp" "$root/run" "$root/srv" "$root/var/lib/apt/lists/partial"
 chmod 1777 "$root/tmp"
-# 3. What no machine reads goes: documentation (licences stay), translations, old encodings (UTF-8, UTF-16 and ASCII are
-# the C library's own), sources of databases that are there compiled, test suites, type declarations, byte code.
 find "$root/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete
 find "$root/usr/share/doc" -mindepth 1 -type d -empty -delete
-rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$root/usr/share/lintian" \
-  "$root/usr/share/bash-completion" "$root/usr/share/zsh" "$root/usr/share/fish" "$root/usr/lib/x86_64-linux-gnu/gconv" \
-  "$root/usr/lib/udev/hwdb.d" "$root/usr/share/ieee-data" "$root/usr/share/nodejs/corepack" "$root/usr/share/nodejs/@types" \
-  "$root/usr/lib/python3/dist-packages/ansible_test"
-rm -rf "$root"/usr/lib/python3.*/test "$root"/usr/lib/python3.*/idlelib "$root"/usr/lib/python3.*/pydoc_data
 find "$root" -name __pycache__ -prune -exec rm -rf {} +
 # Byte code comes back, with no time in it: the root is read-only, so that Python would compile everything at every start,
 # which takes seconds, and minutes on a slow machine. Not that of Ansible's modules, which run elsewhere. A file that

@@ -33,7 +33,7 @@ export function rootStage(
   const salt = createHash("sha256").update(`salt ${seed}`).digest("hex");
   return {
     name: `root${suffix}`,
-    version: scriptVersion(tools, "root.sh"),
+    version: scriptVersion(tools, "root.sh", "pruned"),
     options: { epoch: tools.epoch, salt, ...(blobs.length > 0 ? { blobs } : {}) },
     inputs: {
       tree: { stage: tree, output: "tree" },
