@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from "vitest";
 import { run } from "../host/run.ts";
 import { makeSecureBootKeys } from "../vault/secure-boot.ts";
 import type { SecureBootKey } from "../vault/types.ts";
-import { attachSignature, authenticodeMessage, authenticodeSignature } from "./authenticode.ts";
+import { addSignature, attachSignature, authenticodeMessage, authenticodeSignature } from "./authenticode.ts";
 import { fakeStub } from "./testing.ts";
 
 // Against sbsign itself, byte for byte: tests/boot/signing.test.ts.
@@ -15,8 +15,8 @@ beforeAll(async () => {
   ({ db, kek: other } = await makeSecureBootKeys("test"));
 });
 
-function makeSignature(of = image, key = db.key): Buffer {
-  return authenticodeSignature(of, db.certificate, epoch, sign("sha256", authenticodeMessage(of, epoch), key));
+function makeSignature(of = image, key = db.key, certificate = db.certificate): Buffer {
+  return authenticodeSignature(of, certificate, epoch, sign("sha256", authenticodeMessage(of, epoch), key));
 }
 
 test("openssl reads the detached signature: signer, time, kind of content", async () => {
@@ -50,4 +50,19 @@ test("a signature by another key, of another image or nonsense is refused with i
     expect(() => attachSignature(image, bytes)).toThrow("not a detached Authenticode signature");
   }
   expect(() => attachSignature(attachSignature(image, makeSignature()), makeSignature())).toThrow("already");
+});
+
+test("one more signature: the same digest is signed, the first signature stays, the table grows", () => {
+  const first = attachSignature(image, makeSignature(image, other.key, other.certificate));
+  const both = addSignature(first, makeSignature(first));
+  const optional = image.readUInt32LE(0x3c) + 24;
+  const tableAt = both.readUInt32LE(optional + 144);
+  expect(both.readUInt32LE(optional + 148)).toBe(both.length - tableAt);
+  expect(both.subarray(tableAt, first.length).equals(first.subarray(tableAt))).toBe(true);
+  expect(
+    both
+      .subarray(first.length + 8)
+      .subarray(0, makeSignature().length)
+      .equals(makeSignature()),
+  ).toBe(true);
 });

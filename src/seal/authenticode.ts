@@ -88,25 +88,35 @@ export function authenticodeSignature(
  * @throws KubedosError when the signature is not one of this image, or the image is signed already
  */
 export function attachSignature(image: Buffer, signature: Buffer): Buffer {
-  const optional = optionalHeader(image);
-  if (image.readUInt32LE(optional + certificateDirectoryAt) !== 0) {
+  if (signatureTable(image) !== undefined) {
     throw new KubedosError("failed", "the boot image has a signature already");
   }
+  return addSignature(image, signature);
+}
+
+/**
+ * The image with one more signature: firmware starts it when it trusts any of them.
+ *
+ * @throws KubedosError when the signature is not one of this image
+ */
+export function addSignature(image: Buffer, signature: Buffer): Buffer {
+  const optional = optionalHeader(image);
   if (!signedDigest(signature).equals(imageDigest(image))) {
     throw new KubedosError("failed", "the signature is of another boot image", {
       hint: "the build that it was made for had another spec, lock or version of kubedos",
     });
   }
-  const tableAt = align(image.length, 8);
-  const tableBytes = align(winCertificateBytes + signature.length, 8);
-  const result = Buffer.alloc(tableAt + tableBytes);
+  const entryAt = align(image.length, 8);
+  const entryBytes = align(winCertificateBytes + signature.length, 8);
+  const table = signatureTable(image) ?? { at: entryAt, sizeBytes: 0 };
+  const result = Buffer.alloc(entryAt + entryBytes);
   image.copy(result);
-  result.writeUInt32LE(winCertificateBytes + signature.length, tableAt);
-  result.writeUInt16LE(0x0200, tableAt + 4); // revision 2.0
-  result.writeUInt16LE(0x0002, tableAt + 6); // PKCS #7
-  signature.copy(result, tableAt + winCertificateBytes);
-  result.writeUInt32LE(tableAt, optional + certificateDirectoryAt);
-  result.writeUInt32LE(tableBytes, optional + certificateDirectoryAt + 4);
+  result.writeUInt32LE(winCertificateBytes + signature.length, entryAt);
+  result.writeUInt16LE(0x0200, entryAt + 4); // revision 2.0
+  result.writeUInt16LE(0x0002, entryAt + 6); // PKCS #7
+  signature.copy(result, entryAt + winCertificateBytes);
+  result.writeUInt32LE(table.at, optional + certificateDirectoryAt);
+  result.writeUInt32LE(table.sizeBytes + entryBytes, optional + certificateDirectoryAt + 4);
   result.writeUInt32LE(checksum(result, optional + checksumAt), optional + checksumAt);
   return result;
 }
@@ -135,14 +145,24 @@ function indirectData(image: Buffer): Buffer {
   );
 }
 
-/** SHA-256 of an unsigned image without the fields that signing changes, filled up to a multiple of 8 bytes. */
+/** Where the signatures of a signed image are: at its end. */
+function signatureTable(image: Buffer): { at: number; sizeBytes: number } | undefined {
+  const directory = optionalHeader(image) + certificateDirectoryAt;
+  const [at, sizeBytes] = [image.readUInt32LE(directory), image.readUInt32LE(directory + 4)];
+  if (at === 0) return undefined;
+  if (at + sizeBytes === image.length && at % 8 === 0) return { at, sizeBytes };
+  throw new KubedosError("failed", "the signatures of a signed image are not at its end");
+}
+
+/** SHA-256 of an image without the fields that signing changes and the signatures, filled up to a multiple of 8 bytes. */
 function imageDigest(image: Buffer): Buffer {
   const optional = optionalHeader(image);
+  const end = signatureTable(image)?.at ?? image.length;
   return createHash("sha256")
     .update(image.subarray(0, optional + checksumAt))
     .update(image.subarray(optional + checksumAt + 4, optional + certificateDirectoryAt))
-    .update(image.subarray(optional + certificateDirectoryAt + 8))
-    .update(Buffer.alloc(align(image.length, 8) - image.length))
+    .update(image.subarray(optional + certificateDirectoryAt + 8, end))
+    .update(Buffer.alloc(align(end, 8) - end))
     .digest();
 }
 

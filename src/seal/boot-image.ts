@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Manifest } from "./manifest.ts";
 import { readSections } from "./uki.ts";
-import { readFatFile } from "./verify-fat.ts";
+import { readBootFile } from "./verify-fat.ts";
 import { verifyGpt } from "./verify-gpt.ts";
 import type { DiskImage } from "./verify-image.ts";
 
@@ -15,7 +15,7 @@ export async function readBootImage(image: DiskImage, { boot }: Manifest): Promi
   const [esp] = partitions;
   if (esp === undefined) throw new Error("no boot partition");
   const bytes = await image.read(esp.firstByte, esp.sizeBytes);
-  const { firstByte, sizeBytes } = readFatFile(bytes, "EFI/BOOT/BOOTX64.EFI");
+  const { firstByte, sizeBytes } = readBootFile(bytes);
   const uki = bytes.subarray(firstByte, firstByte + sizeBytes);
   const initrd = readSections(uki).find(({ name }) => name === ".initrd");
   if (initrd === undefined) throw new Error("the boot image has no initrd");

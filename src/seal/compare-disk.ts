@@ -3,14 +3,13 @@ import { gptTailBytes } from "../targets/gpt.ts";
 import { compareErofs, loadErofs, pathAt } from "./erofs-compare.ts";
 import { readCpio } from "./read-cpio.ts";
 import { readSections } from "./uki.ts";
-import { readFatFile } from "./verify-fat.ts";
+import { readBootFile } from "./verify-fat.ts";
 import { verifyGpt } from "./verify-gpt.ts";
 import { differenceIn, firstDifference, type DiskImage, type Finding } from "./verify-image.ts";
 
 /** Decompresses the zstd archive at the start of an initrd; undefined where there is no tool for it. */
 export type UnpackInitrd = (archive: Buffer) => Promise<Buffer | undefined>;
 
-const bootFile = "EFI/BOOT/BOOTX64.EFI";
 const headBytes = 34 * 512;
 const mostListed = 20;
 
@@ -118,7 +117,7 @@ async function compareBoot(
   const at = (offset: number) => espB.firstByte + offset;
   const around = { structure: "boot partition, file system", offsetBytes: at(index), message: "differs" };
   try {
-    const [fileA, fileB] = [readFatFile(left, bootFile), readFatFile(right, bootFile)];
+    const [fileA, fileB] = [readBootFile(left), readBootFile(right)];
     const [ukiA, ukiB] = (
       [
         [left, fileA],

@@ -5,7 +5,7 @@ import { KubedosError } from "../../shared/error.ts";
 import { openErofs, type Erofs } from "./erofs.ts";
 import { imageOf, manifestFiles, parseManifest, type Manifest } from "./manifest.ts";
 import { openArtifact } from "./verify-artifact.ts";
-import { readFatFile } from "./verify-fat.ts";
+import { readBootFile } from "./verify-fat.ts";
 import { verifyGpt } from "./verify-gpt.ts";
 import { readUki, type BootImage } from "./verify-uki.ts";
 
@@ -76,7 +76,7 @@ async function open(path: string, scratch: string, signal: AbortSignal): Promise
       const [esp, root] = partitions;
       if (esp === undefined || root === undefined) throw new Error("it has no partitions");
       const fat = await image.read(esp.firstByte, esp.sizeBytes);
-      const { firstByte, sizeBytes } = readFatFile(fat, "EFI/BOOT/BOOTX64.EFI");
+      const { firstByte, sizeBytes } = readBootFile(fat);
       const boot = readUki(fat.subarray(firstByte, firstByte + sizeBytes), manifest.boot.layer.sizeBytes);
       const bytes = await image.read(root.firstByte, manifest.platform.root.sizeBytes);
       return { manifest, sbom, root: openErofs(bytes), boot };

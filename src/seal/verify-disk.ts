@@ -3,7 +3,7 @@ import type { Partition } from "../targets/gpt.ts";
 import { gptTailBytes } from "../targets/gpt.ts";
 import { parseSignifyPublicKey } from "../vault/signify.ts";
 import type { Manifest } from "./manifest.ts";
-import { readFatFile } from "./verify-fat.ts";
+import { bootPaths, readBootFile } from "./verify-fat.ts";
 import { checkPartitions, verifyGpt } from "./verify-gpt.ts";
 import { firstNonZero, type DiskImage, type Finding } from "./verify-image.ts";
 import { readUki, verifyUki, type BootImage } from "./verify-uki.ts";
@@ -17,7 +17,6 @@ export interface DiskCheck {
   findings: Finding[];
 }
 
-const bootFile = "EFI/BOOT/BOOTX64.EFI";
 const headBytes = 34 * 512;
 
 /**
@@ -48,7 +47,7 @@ export async function verifyDisk(
   const boot = readBoot(espBytes, manifest);
   checks.push({
     name: "boot partition",
-    detail: `${bootFile}, its sections, the file system around it`,
+    detail: `${"path" in boot ? boot.path : bootPaths.first}, its sections, the file system around it`,
     findings: checkEsp(espBytes, boot, manifest).map(atPartition(esp)),
   });
   checks.push({
@@ -88,24 +87,26 @@ export async function verifyDisk(
 }
 
 type Boot =
-  | { uki: Buffer; ukiAt: number; contents: BootImage }
-  | { uki: Buffer; ukiAt: number; error: string }
+  | { path: string; uki: Buffer; ukiAt: number; contents: BootImage }
+  | { path: string; uki: Buffer; ukiAt: number; error: string }
   | { error: string };
 
 function readBoot(esp: Buffer, manifest: Manifest): Boot {
   let uki: Buffer;
   let ukiAt: number;
+  let path: string = bootPaths.first;
   try {
-    const file = readFatFile(esp, bootFile);
+    const file = readBootFile(esp);
+    path = file.path;
     ukiAt = file.firstByte;
     uki = esp.subarray(ukiAt, ukiAt + file.sizeBytes);
   } catch (error) {
-    return { error: `${bootFile} cannot be read: ${(error as Error).message}` };
+    return { error: `${path} cannot be read: ${(error as Error).message}` };
   }
   try {
-    return { uki, ukiAt, contents: readUki(uki, manifest.boot.layer.sizeBytes) };
+    return { path, uki, ukiAt, contents: readUki(uki, manifest.boot.layer.sizeBytes) };
   } catch (error) {
-    return { uki, ukiAt, error: (error as Error).message };
+    return { path, uki, ukiAt, error: (error as Error).message };
   }
 }
 

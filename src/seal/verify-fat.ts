@@ -8,12 +8,12 @@ export interface FatFile {
 const attributes = { directory: 0x10, longName: 0x0f };
 
 /**
- * A file of a FAT32 file system by its path of 8.3 names.
+ * A file of a FAT32 file system by its path of 8.3 names; undefined where there is none.
  * "Microsoft FAT Specification", 2005: https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf
  *
- * @throws Error when the file system is damaged or has no such file
+ * @throws Error when the file system is damaged
  */
-export function readFatFile(fat: Buffer, path: string): FatFile {
+function readFatFileIfThere(fat: Buffer, path: string): FatFile | undefined {
   const sectorBytes = fat.readUInt16LE(11);
   const clusterBytes = sectorBytes * fat[13]!;
   const fatAt = fat.readUInt16LE(14) * sectorBytes;
@@ -37,11 +37,27 @@ export function readFatFile(fat: Buffer, path: string): FatFile {
   let next = { cluster: fat.readUInt32LE(44), sizeBytes: 0 };
   for (const step of path.split("/")) {
     const entry = findEntry(read(chain(next.cluster)), step);
-    if (entry === undefined) throw new Error(`there is no ${step} of ${path}`);
+    if (entry === undefined) return undefined;
     next = entry;
   }
   const firstByte = dataAt + (next.cluster - 2) * clusterBytes;
   return { firstByte, sizeBytes: next.sizeBytes };
+}
+
+/** Where firmware starts from; a shim, where there is one, and then what it starts, the boot image. */
+export const bootPaths = { first: "EFI/BOOT/BOOTX64.EFI", behindShim: "EFI/BOOT/GRUBX64.EFI" } as const;
+
+/**
+ * The boot image of an EFI system partition, and its path.
+ *
+ * @throws Error when the file system is damaged or has none
+ */
+export function readBootFile(fat: Buffer): FatFile & { path: string } {
+  for (const path of [bootPaths.behindShim, bootPaths.first]) {
+    const file = readFatFileIfThere(fat, path);
+    if (file !== undefined) return { ...file, path };
+  }
+  throw new Error(`there is no ${bootPaths.first}`);
 }
 
 function findEntry(directory: Buffer, name: string): { cluster: number; sizeBytes: number } | undefined {

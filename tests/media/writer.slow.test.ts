@@ -1,14 +1,17 @@
 import { createHash } from "node:crypto";
-import { chmod, mkdir, mkdtemp, open, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createServer, type AddressInfo } from "node:net";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { clusterId } from "../../src/fabric/keys.ts";
 import { buildSeed } from "../../src/fabric/seed.ts";
+import { writeUstar } from "../../src/fabric/ustar.ts";
+import { endDaemon, startDaemon } from "../../src/host/daemon.ts";
 import { serveFiles } from "../../src/host/file-server.ts";
 import { run } from "../../src/host/run.ts";
 import type { Spec } from "../../src/spec/types.ts";
+import { ageSeal } from "../../src/vault/age.ts";
 import { signifyPublicKey } from "../../src/vault/signify.ts";
 import { fixedVault } from "../../src/vault/testing.ts";
 import { fakeSpec } from "../fakes/spec.ts";
@@ -51,11 +54,12 @@ async function disk(name: string, { mib: size = 8, removable = false, serial, ho
 const image = Buffer.concat([Buffer.from("first".padEnd(mib, "x")), Buffer.alloc(3 * mib, "rest")]);
 const sha256 = createHash("sha256").update(image).digest("hex");
 
-/** What the writer says, and whether it went on to the end. */
+/** What the writer says, and whether it went on to the end. `typed`: lines that someone types on its only console. */
 async function writer(
   words: string,
   policy: Record<string, string> = {},
   more: string[] = [],
+  typed?: readonly string[],
 ): Promise<{ said: string; ended: boolean }> {
   const settings = { want_serial: "", want_path: "", min_gib: "", max_gib: "", wipe: "no", ...policy };
   const script = [
@@ -74,7 +78,13 @@ async function writer(
   const file = join(scratch, "script");
   await writeFile(file, script.join("\n"));
   await chmod(file, 0o755);
-  const { stdout, status } = await run("busybox", ["sh", file], { okStatuses: [0, 1] });
+  const { stdout, status } =
+    typed === undefined
+      ? await run("busybox", ["sh", file], { okStatuses: [0, 1] })
+      : await run("script", ["-qec", `busybox sh ${file}`, "/dev/null"], {
+          input: typed.map((line) => `${line}\n`).join(""),
+          okStatuses: [0, 1],
+        });
   return { said: stdout.replaceAll(`${scratch}/dev/`, "/dev/"), ended: status === 0 };
 }
 
@@ -131,8 +141,8 @@ test("all rules must hold; a removable disk is taken only by its name", async ()
   expect((await choose({ want_path: "/dev/vdb", want_serial: "S2" })).said).toContain("no disk fits");
 });
 
-const writes = (source: string) =>
-  writer(`target=$dev/vda; chosen=''; stream() { ${source}; }; write_image; echo complete`);
+const writes = (source: string, more = "") =>
+  writer(`target=$dev/vda; chosen=''; ${more}\nstream() { ${source}; }; write_image; echo complete`);
 const head = async () => (await readFile(join(scratch, "dev/vda"))).subarray(0, mib);
 const blank = Buffer.alloc(mib);
 
@@ -173,6 +183,94 @@ test("a disk that takes no more bytes: stopped with the reason", async () => {
     "installation stopped: /dev/full cannot be written: dd: error writing '/dev/full': No space left",
   );
   expect(said).not.toContain("complete");
+});
+
+/** The disk vda as a file whose block at 2 MiB fails (blkdebug of QEMU, exported over FUSE), as a bad disk's does. */
+async function withBadBlock<T>(fails: "write" | "read", work: () => Promise<T>): Promise<T> {
+  const at = (name: string) => join(scratch, name);
+  await writeFile(at("disk"), Buffer.alloc(8 * mib));
+  await writeFile(at("dev/vda"), "");
+  await writeFile(
+    at("rules"),
+    `[inject-error]\nevent = "none"\niotype = "${fails}"\nerrno = "5"\nsector = "${(2 * mib) / 512}"\n`,
+  );
+  const daemon = await startDaemon(
+    "qemu-storage-daemon",
+    [
+      ...["--blockdev", `driver=file,node-name=file,filename=${at("disk")}`],
+      ...["--blockdev", `driver=blkdebug,node-name=bad,image=file,config=${at("rules")}`],
+      ...["--export", `type=fuse,id=export,node-name=bad,mountpoint=${at("dev/vda")},writable=on`],
+    ],
+    { log: at("log") },
+  );
+  try {
+    await vi.waitUntil(async () => (await stat(at("dev/vda"))).size === 8 * mib, { timeout: 20_000 });
+    return await work();
+  } finally {
+    await endDaemon(daemon, 5_000);
+  }
+}
+
+test.each([
+  ["write", "/dev/vda cannot be written: dd: "],
+  ["read", "/dev/vda cannot be read: dd: "],
+] as const)(
+  "a disk with a bad block, found by a %s: stopped, and it is not one that starts",
+  async (fails, message) => {
+    await writeFile(join(scratch, "image"), image);
+    const said = await withBadBlock(fails, async () => {
+      // As drop_caches does it, of this one file.
+      const forget = "forget_cached() { dd of=$target count=0 oflag=nocache conv=notrunc,fdatasync 2>/dev/null; }";
+      return (await writes(`zstd -qc '${scratch}/image'`, forget)).said;
+    });
+    expect(said).toContain(`installation stopped: ${message}`);
+    expect(said).not.toContain("complete");
+    expect((await readFile(join(scratch, "disk"))).subarray(0, mib).equals(blank)).toBe(true);
+  },
+);
+
+/** The writer before seeds for core-1 that are sealed by a passphrase; someone types these lines on its console. */
+async function seedsOnConsole(lines: readonly string[], sealed: Uint8Array): Promise<string> {
+  await writeFile(join(scratch, "here/nodes"), "core-1 1\nhub-1 1\n");
+  await writeFile(join(scratch, "here/hardware"), "");
+  await writeFile(join(scratch, "seeds"), sealed);
+  const console = 'ln -s "$(tty)" $dev/ttyS0; consoles=ttyS0';
+  const words = `${console}; sealed_seeds() { cat '${scratch}/seeds'; }; check_seed() { echo "seed of $chosen"; }; choose_seed; echo complete`;
+  const { said } = await writer(words, {}, [], lines);
+  return said.replaceAll("\r", "");
+}
+
+describe("seeds that are sealed by a passphrase, on a machine that no node's hardware is", () => {
+  const passphrase = "correct horse battery staple";
+
+  async function sealedFor(node: string): Promise<Buffer> {
+    const seed = { name: `${node}.seed`, content: Buffer.from("a seed") };
+    const sealed = await ageSeal(writeUstar([seed]), passphrase);
+    const header = Buffer.alloc(4096);
+    header.write(`KUBEDOS-SEEDS 1 ${sealed.length}\n`);
+    return Buffer.concat([header, sealed]);
+  }
+
+  test("five wrong passphrases: stopped before anything is written", async () => {
+    const said = await seedsOnConsole(["core-1", ...Array<string>(5).fill("guess")], await sealedFor("core-1"));
+    expect(said).toContain("which node is this machine?");
+    for (let tried = 1; tried <= 5; tried++) expect(said).toContain(`try ${tried} of 5`);
+    expect(said).toContain("installation stopped: 5 wrong passphrases");
+    expect(said).not.toContain("complete");
+  });
+
+  test("a name that no node has is asked for again; after a wrong passphrase the right one opens them", async () => {
+    const said = await seedsOnConsole(["core-9", "core-1", "guess", passphrase], await sealedFor("core-1"));
+    expect(said.match(/which node is this machine\?/g)).toHaveLength(2);
+    expect(said).toContain("try 2 of 5");
+    expect(said).not.toContain("try 3 of 5");
+    expect(said).toContain("seed of core-1\ncomplete");
+  });
+
+  test("seeds without one for this node: stopped", async () => {
+    const said = await seedsOnConsole(["core-1", passphrase], await sealedFor("hub-1"));
+    expect(said).toContain("installation stopped: there is no seed of core-1 among them");
+  });
 });
 
 /** The writer with a network card that has a link, a server at the address that the spec or DHCP says, and no waiting. */
