@@ -13,6 +13,11 @@ import { targetNames, type TargetName } from "../../src/spec/types.ts";
 import type { AmiPlan } from "../../src/targets/ami.ts";
 import { writeVhdx } from "../../src/targets/vhdx.ts";
 import { writeImage } from "../fakes/disk-images.ts";
+import type { FabricProbe } from "../../shared/agent-api.ts";
+import type { NodeFacts } from "../../shared/events.ts";
+import { kubedos } from "../cli/kubedos.ts";
+import { chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
+import { withMicroVm, type MachineConfig, type MicroVm } from "./microvm.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
@@ -114,6 +119,87 @@ test("gce: gzip and GNU tar unpack the raw image, filled up to a whole GiB", asy
   const [disk, raw] = listing.stdout.trim().split("\n").map(Number);
   expect(disk).toBe(2 ** 30);
   await run("cmp", [`--bytes=${raw}`, artifact("raw"), join(out, "disk.raw")]);
+});
+
+describe("firecracker", () => {
+  test("two nodes start from the archive by its own script, in QEMU's microvm machine, and their planes talk", async () => {
+    // 1. As its user unpacks it, with the nodes' seeds.
+    const { spec } = lab.project.paths;
+    await run("tar", ["--extract", `--directory=${scratch.directory}`, `--file=${artifact("firecracker")}`]);
+    const folder = join(scratch.directory, "lab.firecracker");
+    const seeds = join(scratch.directory, "seeds");
+    expect((await kubedos(["seed", spec, "--all", "--out", seeds], { env: scratch.env })).status).toBe(0);
+    const ports = { port: 20_000 + (process.pid % 20_000) };
+    const node = async (name: string, use: (machine: MicroVm) => Promise<void>) => {
+      const config = JSON.parse(await readFile(join(folder, `machines/${name}.json`), "utf8")) as MachineConfig;
+      const args = ["--image", artifact("raw"), "--state", join(scratch.directory, "machines", name)];
+      const files = { script: join(folder, "run"), seed: join(seeds, `${name}.seed`), args };
+      await withMicroVm(scratch, { ...files, ...ports, node: name, config }, use);
+    };
+    // 2. Both at a time; the second one looks for the first on every plane.
+    await node("hub", (hub) =>
+      node("worker-1", async (worker) => {
+        await Promise.all([hub.reaches("fabric"), worker.reaches("fabric")]);
+        const probe = (await worker.ask({ command: "fabric", count: 2 })) as FabricProbe;
+        expect(probe.pairs.map(({ plane, peer, received }) => [plane, peer, received > 0])).toEqual([
+          ["wg1", "hub", true],
+          ["wg2", "hub", true],
+          ["wg3", "hub", true],
+        ]);
+        const facts = (await worker.ask({ command: "facts" })) as NodeFacts;
+        expect(facts).toMatchObject({ rootHash: built.rootHash, state: "plain", sealed: true });
+      }),
+    );
+  });
+});
+
+describe("packer", () => {
+  const folder = () => join(scratch.directory, "lab.packer");
+  const packer = (args: readonly string[]) =>
+    run("env", ["CHECKPOINT_DISABLE=1", `PACKER_CACHE_DIR=${scratch.directory}/packer-cache`, "packer", ...args], {
+      timeoutMs: 300_000,
+      okStatuses: [0, 1],
+    });
+  beforeAll(async () => {
+    await run("tar", ["--extract", `--directory=${scratch.directory}`, `--file=${artifact("packer")}`]);
+  });
+
+  test("the template is valid, and formatted as Packer itself would", async () => {
+    expect(await packer(["fmt", "-check", "-diff", folder()])).toMatchObject({ stdout: "", status: 0 });
+    expect(await packer(["validate", `-var=image=${artifact("qcow2")}`, folder()])).toMatchObject({ status: 0 });
+  });
+
+  test("`packer build` boots the sealed image without a seed, and gives it out enlarged and otherwise the same", async () => {
+    const { lock, store } = lab.project;
+    const output = join(scratch.directory, "packer-output");
+    const variables = {
+      image: artifact("qcow2"),
+      output_directory: output,
+      accelerator: await chooseAccelerator(scratch.context),
+      firmware: join(locateFoundry(lock, store).directory, "usr/share/ovmf/OVMF.fd"),
+      disk_size: "3G",
+    };
+    const flags = Object.entries(variables).map(([name, value]) => `-var=${name}=${value}`);
+    const { status, stdout } = await packer(["build", "-color=false", ...flags, folder()]);
+    expect(status, stdout).toBe(0);
+    expect(await readFile(join(folder(), "console.log"), "utf8")).toContain("boot stopped: no seed disk found");
+    const made = join(output, "lab.qcow2");
+    const sum = await readFile(join(output, "lab.sha256"), "utf8");
+    expect(sum).toContain(await sha256(made));
+    const compared = await foundry(["qemu-img", "compare", "/in/made", "/in/raw"], { made, raw: artifact("raw") });
+    expect(compared).toContain("Images are identical.");
+    expect(
+      (await foundry(["qemu-img", "info", "--output=json", "/in/made"], { made })).replaceAll(/\s/g, ""),
+    ).toContain(`"virtual-size":${3 * 2 ** 30}`);
+  });
+
+  test("another image than the template's is refused", async () => {
+    const output = join(scratch.directory, "packer-other");
+    const flags = [`-var=image=${artifact("raw")}`, `-var=output_directory=${output}`, "-var=accelerator=tcg"];
+    const { status, stdout } = await packer(["build", "-color=false", ...flags, folder()]);
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/[Cc]hecksums? did not match|checksum/);
+  });
 });
 
 test("made again, every format has the same bytes", async () => {
