@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { FabricProbe } from "../../shared/agent-api.ts";
 import { observe, type Observer } from "../../src/converge/observe.ts";
 import type { ConvergenceProgress } from "../../src/converge/progress.ts";
 import type { Report } from "../../src/converge/report.ts";
@@ -19,6 +20,7 @@ let scratch: Scratch;
 let specFile: string;
 let paths: SpecPaths;
 let project: Project;
+const nodes = ["hub", "core-1", "edge-1"];
 const nodeTimeoutSeconds = 20;
 
 beforeAll(async () => {
@@ -66,9 +68,28 @@ async function report(): Promise<Report> {
   return JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
 }
 
+const services = ["kubedos-", "systemd-networkd", "systemd-journal", "chrony", "ssh.", "etcd", "containerd", "haproxy"];
+
+/** Main processes of a node's services, and how often each was restarted. */
+async function processes(node: string): Promise<string> {
+  const units = [...services, "keepalived", "prometheus"].map((name) => `${name}*`);
+  return inside(node, "/bin/systemctl", "show", "--property=Id,ExecMainPID,NRestarts", ...units);
+}
+
 async function watch(): Promise<Observer> {
   const { lab } = await openRunning(specFile);
   return observe(substrates.nspawn, lab, scratch.context);
+}
+
+/** Waits until every node answers a node on every plane. Returns the seconds that it took. */
+async function allAnswer(node: string, limitSeconds: number): Promise<number> {
+  const observer = await watch();
+  const begin = Date.now();
+  await until(`everybody to answer ${node}`, limitSeconds, async () => {
+    const probe = (await observer.ask(node, { command: "fabric", count: 1 }, 20_000)) as FabricProbe;
+    return probe.pairs.every(({ received }) => received > 0) ? true : undefined;
+  });
+  return (Date.now() - begin) / 1000;
 }
 
 test("a node that never comes is named, the others are converged; after build all without any network", async () => {
@@ -157,6 +178,27 @@ test("a disk that is full is named with its node, the others are converged; with
   await shell("hub", "umount -l /var/lib/kubedos/converge");
   const freed = await cli("converge", "--from", "acceptance", "--spec", specFile);
   expect(freed.status, freed.stderr).toBe(0);
+});
+
+test("a plane that was cut for half a minute and an address that has changed: found again, nothing restarted", async () => {
+  const before = await Promise.all(nodes.map(processes));
+  // WireGuard's packets, not the plane's: sessions end as they do when a cable is cut.
+  const rules = "udp dport 51823 drop; udp sport 51823 drop;";
+  const hook = (name: string) => `chain ${name} { type filter hook ${name} priority -300; ${rules} };`;
+  await shell("core-1", `echo 'table inet cut { ${hook("input")} ${hook("output")} };' | nft -f -`);
+  const moved = "ip address add 10.100.0.99/24 dev host0; ip address delete 10.100.0.13/24 dev host0";
+  await shell("edge-1", moved);
+  const cutUntil = Date.now() + 30_000;
+  await until("the cut", 10, async () => {
+    const probe = (await (await watch()).ask("core-1", { command: "fabric", count: 1 }, 20_000)) as FabricProbe;
+    return probe.pairs.every(({ plane, received }) => (plane === "wg3") === (received === 0)) ? true : undefined;
+  });
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, cutUntil - Date.now())));
+  await shell("core-1", "nft delete table inet cut");
+  await Promise.all(["hub", "core-1", "edge-1"].map((node) => allAnswer(node, 60)));
+  await shell("edge-1", "ip address add 10.100.0.13/24 dev host0; ip address delete 10.100.0.99/24 dev host0");
+  await Promise.all(["hub", "edge-1"].map((node) => allAnswer(node, 60)));
+  expect(await Promise.all(nodes.map(processes))).toEqual(before);
 });
 
 test("a certificate that is out of date fails its gate, and is renewed without a restart of the node", async () => {
