@@ -207,7 +207,22 @@ test("up of a lab that is up changes nothing and passes", async () => {
   expect(await pids()).toEqual(before);
 });
 
-test("a machine that dies is seen by status, and up starts it again as the same node with its state", async () => {
+/** `up` with a machine whose hardware clock is two hours behind. */
+async function upWithClockBehind(node: string): Promise<Outcome> {
+  const wrapper = join(scratch.directory, "qemu-behind");
+  // QEMU finds its modules by the directory that it is in, so it takes the place of another tool there.
+  const [tool, real] = ["/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-io"];
+  const time = new Date(Date.now() - 2 * 3600 * 1000).toISOString().slice(0, 19);
+  const clock = `case "$*" in *kubedos-lab-${node}*) set -- "$@" -rtc base=${time} ;; esac`;
+  await writeFile(wrapper, `#!/bin/sh\n${clock}\nexec ${real} "$@"\n`, { mode: 0o755 });
+  // Only this `up`, and what it starts, see the other QEMU.
+  const script = 'mount --bind "$1" "$2"; mount --bind "$3" "$1"; shift 3; exec "$@"';
+  const command = [join(projectRoot, "kubedos"), "up", specFile];
+  const args = ["--mount", "--", "sh", "-euc", script, "sh", tool, real, wrapper, ...command];
+  return start("unshare", args, { env: scratch.env }).ended;
+}
+
+test("a machine that dies is seen by status, and up starts it again as the same node with its state, its clock two hours behind", async () => {
   const before = await pids();
   const keep = ["sudo", "sh", "-c", "mkdir -p /var/lib/kubedos && echo kept > /var/lib/kubedos/kept && sync"];
   const kept = await cli("ssh", "--spec", specFile, "worker-1", "--", ...keep);
@@ -220,7 +235,7 @@ test("a machine that dies is seen by status, and up starts it again as the same 
     ["worker-1", "stopped", "stopped"],
   ]);
 
-  const again = await cli("up", specFile);
+  const again = await upWithClockBehind("worker-1");
   expect(again.status, again.stderr).toBe(0);
   const after = await pids();
   expect(after["hub"]).toBe(before["hub"]);
@@ -233,6 +248,13 @@ test("a machine that dies is seen by status, and up starts it again as the same 
   const packages = await cli("ssh", "--spec", specFile, "worker-1", "--", "dpkg-query", "-W", "base-files");
   expect(packages.stdout).toContain("base-files");
   expect((await status()).nodes.map(({ phase }) => phase)).toEqual(["fabric", "fabric"]);
+  const journal = ["sudo", "journalctl", "--boot", "--unit=chrony", "--output=cat"];
+  await until("the clock of worker-1 to be set", 60, async () => {
+    const { stdout } = await cli("ssh", "--spec", specFile, "worker-1", "--", ...journal);
+    return /System clock was stepped by 7[12]\d\d\.\d+ seconds/.test(stdout) ? true : undefined;
+  });
+  const { stdout: now } = await cli("ssh", "--spec", specFile, "worker-1", "--", "date", "+%s");
+  expect(Math.abs(Number(now) - Date.now() / 1000)).toBeLessThan(30);
 });
 
 test("down leaves reports and artifacts, and nothing else", async () => {
