@@ -61,12 +61,11 @@ async function connect(
   const { prefix } = parseNetwork(layer.underlay.cidr);
   await runInNetwork(paths, "ip", ["address", "replace", `${access.underlay}/${prefix}`, "dev", bridge], context);
   // 2. The peer.
-  const wireguard = await ensureInterface(paths, context);
   const configuration = operatorSetconf(layer, operator).replace(
     "[Interface]\n",
     () => `[Interface]\nPrivateKey = ${access.wireguard.privateKey}\n`,
   );
-  await configureInterface(paths, wireguard, configuration, context);
+  await ensureConfigured(paths, configuration, context);
   const plane = controlPlane(layer);
   for (const step of [
     ["address", "replace", `${access.address}/32`, "dev", operatorInterface],
@@ -130,6 +129,18 @@ export async function disconnectOperator(paths: SpecPaths): Promise<void> {
   await rm(privateRun(paths), { recursive: true, force: true });
   for (const file of [join(paths.runtime, agentName), knownHosts(paths), stateFile(paths), logFile(paths)]) {
     await rm(file, { force: true });
+  }
+}
+
+/** The interface with its configuration; a second time where its process was just about to end. */
+async function ensureConfigured(paths: SpecPaths, configuration: string, context: RunContext): Promise<void> {
+  const wireguard = await ensureInterface(paths, context);
+  try {
+    await configureInterface(paths, wireguard, configuration, context);
+  } catch (error) {
+    if (wireguard === undefined || context.signal.aborted) throw error;
+    await endDaemon(wireguard, 1_000);
+    await configureInterface(paths, await ensureInterface(paths, context), configuration, context);
   }
 }
 

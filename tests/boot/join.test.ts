@@ -55,7 +55,7 @@ function worker(state: EnrollNode["state"]): Promise<EnrollNode> {
 async function audit(): Promise<string[]> {
   const { logs } = await enroll<{ logs: { lines: AuditLine[] }[] }>("log");
   return logs[0]!.lines.map(({ event, node, by }) =>
-    [event, node, by].filter((part) => part !== undefined && part !== "hub").join(" "),
+    [event, node, by === "hub" ? undefined : by].filter((part) => part !== undefined).join(" "),
   );
 }
 

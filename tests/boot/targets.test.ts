@@ -18,7 +18,7 @@ import type { NodeFacts } from "../../shared/events.ts";
 import { kubedos } from "../cli/kubedos.ts";
 import { chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
 import { withMicroVm, type MachineConfig, type MicroVm } from "./microvm.ts";
-import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
+import { buildLab, labSpec, makeScratch, until, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
 const formats = targetNames.filter((name) => name !== "iso" && name !== "netboot"); // see installation.test.ts
@@ -146,7 +146,11 @@ describe("firecracker", () => {
           ["wg2", "hub", true],
           ["wg3", "hub", true],
         ]);
-        const facts = (await worker.ask({ command: "facts" })) as NodeFacts;
+        // The planes do not wait for the state partition, which is made at this first boot.
+        const facts = await until("the state partition", 120, async () => {
+          const now = (await worker.ask({ command: "facts" })) as NodeFacts;
+          return now.state === undefined ? undefined : now;
+        });
         expect(facts).toMatchObject({ rootHash: built.rootHash, state: "plain", sealed: true });
       }),
     );

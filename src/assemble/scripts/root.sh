@@ -22,10 +22,8 @@ while read -r verb unit; do
   chroot "$root" systemctl --quiet "$verb" "$unit" 2> /work/log || { cat /work/log >&2; exit 1; }
 done < /work/units
 umount "$root/dev"
-# 2. What belongs to one build or one machine goes.
-rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root/etc/resolv.conf" "$root/var/lib/dbus/machine-id" \
-  "$root"/etc/*- "$root/var/lib/systemd/random-seed" "$root/var/lib/dpkg/lock"* "$root/var/lib/dpkg"/*-old
-: > "$root/etc/machine-id"
+# 2. What belongs to one build or one machine has gone with the tree; what the machine has for itself comes.
+rm -f "$root"/etc/*-
 ln -s ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 rm -rf "$root/tmp" "$root/run"
 # 3. What no machine reads goes: caches, documentation (licences stay), translations, old encodings (UTF-8, UTF-16 and ASCII

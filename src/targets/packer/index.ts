@@ -8,7 +8,7 @@ import { packerReadme, packerTemplate, packerVariables } from "./template.ts";
 export function packerStage(qcow2: Stage, cluster: string, epoch: number): Stage {
   return {
     name: "packer",
-    version: "1",
+    version: "2",
     options: { cluster, epoch },
     inputs: { qcow2: { stage: qcow2, output: "image" } },
     outputs: ["image"],

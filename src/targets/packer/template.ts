@@ -64,6 +64,8 @@ export function packerTemplate({ cluster, file, sha256 }: PackerImage): string {
         qemuargs: [
           ["-bios", expression("var.firmware")],
           ["-serial", `file:${console}`],
+          // Firmware without variables of its own keeps them in a file on the first FAT file system: on the image.
+          ["-snapshot"],
         ],
       }),
       block("build", [], {
@@ -95,7 +97,8 @@ A template that starts from the sealed image \`${file}\` of the same build. Unpa
 The qemu builder compares the image with the checksum in the template, copies it, enlarges the disk to \`disk_size\`, and
 starts it once under UEFI firmware without a node's seed. The machine checks boot image and root, says that the seed is
 missing, and powers itself off; that line on its console (\`console.log\`) is the proof, and without it the build fails.
-Nothing is typed, nothing is downloaded, and the image is what was sealed: provisioners cannot change it.
+Nothing is typed, nothing is downloaded. What the machine writes, QEMU throws away (\`-snapshot\`): the image is what was
+sealed, and provisioners cannot change it.
 
 | variable | default | |
 |---|---|---|
