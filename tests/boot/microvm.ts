@@ -17,6 +17,11 @@ export interface MachineConfig {
 /** A microVM that runs. */
 export interface MicroVm {
   console(): Promise<string>;
+  events(): Promise<KubedosEvent[]>;
+  /** Waits for text on the console. */
+  shows(pattern: RegExp): Promise<void>;
+  /** Waits until the machine has powered itself off. */
+  ends(): Promise<void>;
   /** Asks the agent. @throws Error when no answer comes */
   ask(command: object): Promise<unknown>;
   reaches(phase: string): Promise<void>;
@@ -107,6 +112,13 @@ export async function withMicroVm<T>(
   try {
     return await use({
       console,
+      events,
+      async shows(pattern) {
+        await wait(`${pattern} on the console`, async () => (pattern.test(await console()) ? true : undefined));
+      },
+      async ends() {
+        await until(`${node} to be off`, 60, async () => ((await isRunning(daemon)) ? undefined : true), end);
+      },
       async reaches(phase) {
         await wait(`the phase ${phase} of ${node}`, async () =>
           (await events()).some((event) => event.type === "node.phase" && event.phase === phase) ? true : undefined,

@@ -186,13 +186,13 @@ test("a plane that was cut for half a minute and an address that has changed: fo
   const rules = "udp dport 51823 drop; udp sport 51823 drop;";
   const hook = (name: string) => `chain ${name} { type filter hook ${name} priority -300; ${rules} };`;
   await shell("core-1", `echo 'table inet cut { ${hook("input")} ${hook("output")} };' | nft -f -`);
-  const moved = "ip address add 10.100.0.99/24 dev host0; ip address delete 10.100.0.13/24 dev host0";
-  await shell("edge-1", moved);
   const cutUntil = Date.now() + 30_000;
-  await until("the cut", 10, async () => {
+  await until("the cut", 20, async () => {
     const probe = (await (await watch()).ask("core-1", { command: "fabric", count: 1 }, 20_000)) as FabricProbe;
     return probe.pairs.every(({ plane, received }) => (plane === "wg3") === (received === 0)) ? true : undefined;
   });
+  const moved = "ip address add 10.100.0.99/24 dev host0; ip address delete 10.100.0.13/24 dev host0";
+  await shell("edge-1", moved);
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, cutUntil - Date.now())));
   await shell("core-1", "nft delete table inet cut");
   await Promise.all(["hub", "core-1", "edge-1"].map((node) => allAnswer(node, 60)));
