@@ -68,7 +68,17 @@ async function report(): Promise<Report> {
   return JSON.parse(await readFile(join(paths.state, "report.json"), "utf8")) as Report;
 }
 
-const services = ["kubedos-", "systemd-networkd", "systemd-journal", "chrony", "ssh.", "etcd", "containerd", "haproxy"];
+// Not systemd-journal-upload: it ends with its connection, and systemd starts it again where it left off.
+const services = [
+  "kubedos-",
+  "systemd-networkd",
+  "systemd-journald",
+  "chrony",
+  "ssh.",
+  "etcd",
+  "containerd",
+  "haproxy",
+];
 
 /** Main processes of a node's services, and how often each was restarted. */
 async function processes(node: string): Promise<string> {
