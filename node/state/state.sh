@@ -1,29 +1,10 @@
 #!/bin/sh
-# The node's state partition as /var, made at first boot. `mode` (platform.state of the spec) is in state.conf beside it:
-# `encrypted` (LUKS2, unlocked by this machine's TPM only), `plain`, or `volatile` (nothing: /var stays in memory).
-# What cannot be used is one clear line on the console and a stop; nothing that is already there is ever wiped.
-set -u
-umask 022
+# The node's state partition: made at first boot, checked, opened; /run/kubedos/state-device then names what to mount.
+# `mode` (platform.state of the spec) is in state.conf beside it: `encrypted` (LUKS2, unlocked by this machine's TPM only),
+# `plain`, or `volatile` (nothing: /var stays in memory).
+. /usr/lib/kubedos/state-common.sh
 . /usr/lib/kubedos/state.conf
 label=kubedos-state
-log=/run/kubedos/state.log
-
-fail() {
-  printf '\r\nkubedos: boot stopped: %s\n' "$*" > /dev/console
-  # The agent holds the events port: it passes this on.
-  echo "$*" > /run/kubedos/stopped.new
-  mv /run/kubedos/stopped.new /run/kubedos/stopped
-  sleep 5
-  systemctl poweroff --force
-  sleep 3600
-}
-
-# Runs a tool; its last line says what went wrong.
-try() {
-  what=$1
-  shift
-  "$@" > "$log" 2>&1 || fail "$what: $(tail -n 1 "$log")"
-}
 
 # From the disk itself: the kernel knows no names of partitions that were made while it ran.
 part_of() {
@@ -33,12 +14,10 @@ part_of() {
   done
 }
 
-done_as() {
-  echo "$1" > /run/kubedos/state
+if [ "$mode" = volatile ]; then
+  echo volatile > $run/state
   exit 0
-}
-
-[ "$mode" = volatile ] && done_as volatile
+fi
 node=$(cat /run/kubedos/node)
 # 1. The disk that the sealed root is on, and the partition's id: one for this node of this cluster.
 for slave in /sys/dev/block/"$(mountpoint -d /)"/slaves/*; do
@@ -49,7 +28,6 @@ id=$(printf 'state %s %s' "$(cat /run/kubedos/layer/cluster-id)" "$node" | sha25
 case $mode in
   encrypted)
     type=crypto_LUKS encrypt=tpm2
-    modprobe -aq loop dm-crypt tpm_crb tpm_tis
     tries=0
     while [ ! -e /dev/tpmrm0 ]; do
       [ $tries -lt 50 ] || fail 'the state partition is to be encrypted, and this machine has no TPM 2.0'
@@ -57,7 +35,7 @@ case $mode in
       tries=$((tries + 1))
     done
     ;;
-  plain) type=ext4 encrypt=off ; modprobe -aq loop ;;
+  plain) type=ext4 encrypt=off ;;
   *) fail "unknown mode of the state partition: $mode" ;;
 esac
 
@@ -90,25 +68,5 @@ fi
 e2fsck -p "$device" > "$log" 2>&1
 [ $? -lt 4 ] || fail "the file system of the state partition $part is damaged: $(tail -n 1 "$log")"
 
-# 4. What the image has in /var and the state has not: users' directories of packages. The list of installed packages
-# is the image's own.
 [ -e "$device" ] || fail "the state partition $part did not open"
-image=/run/kubedos/image state=/run/kubedos/var
-mkdir -p $image $state
-try "the state partition $part cannot be mounted" mount -t ext4 -o nosuid,nodev,noatime "$device" $state
-try 'the image cannot be read' mount --bind / $image
-roothash=$(cat /run/kubedos/roothash)
-if [ "$(cat $state/lib/kubedos/image 2>/dev/null)" != "$roothash" ]; then
-  tar -C $image/var --exclude=./lib/dpkg -cf - . | tar -C $state --skip-old-files -xpf - > "$log" 2>&1 ||
-    fail "the state partition $part cannot be filled: $(tail -n 1 "$log")"
-  mkdir -p $state/lib/kubedos $state/lib/dpkg
-  echo "$roothash" > $state/lib/kubedos/image.new
-  mv $state/lib/kubedos/image.new $state/lib/kubedos/image
-fi
-try '/var cannot be mounted' mount --bind $state /var
-# First, because what is mounted below one of the two would appear below the other.
-umount $state
-try '/var/lib/dpkg cannot be mounted' mount --bind -o ro $image/var/lib/dpkg /var/lib/dpkg
-umount $image
-rmdir $state $image
-done_as "$mode"
+echo "$device" > $run/state-device

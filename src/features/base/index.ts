@@ -1,6 +1,23 @@
 import { featureNeeds } from "../../spec/feature-needs.ts";
+import type { Spec } from "../../spec/types.ts";
 import { textFile, unitFile } from "../files.ts";
-import type { Feature } from "../types.ts";
+import type { Feature, ImageFile } from "../types.ts";
+
+/** Opened, mounted, filled: each with the rights for its step only. */
+const stateUnits = ["kubedos-state.service", "kubedos-state-mount.service", "kubedos-state-fill.service"];
+
+const modulesOfState = {
+  encrypted: ["loop", "dm_crypt", "tpm_crb", "tpm_tis"],
+  plain: ["loop"],
+  volatile: [],
+} satisfies Record<Spec["platform"]["state"], string[]>;
+
+/** The unit that opens the state cannot load modules itself: systemd's own units do, beside what starts before. */
+function stateModules(state: Spec["platform"]["state"]): ImageFile[] {
+  const units = modulesOfState[state].map((module) => `modprobe@${module}.service`).join(" ");
+  const path = "/usr/lib/systemd/system/kubedos-state.service.d/10-modules.conf";
+  return units === "" ? [] : [textFile(path, `[Unit]\nWants=${units}\nAfter=${units}\n`)];
+}
 
 /** Debian with systemd as PID 1, nothing that a sealed node does not use, root without a password. */
 export const feature = {
@@ -29,9 +46,13 @@ export const feature = {
   ],
   files: (spec, assets) => [
     // /var: the state partition (docs/identity.md).
+    textFile("/usr/lib/kubedos/state-common.sh", assets("node/state/common.sh")),
     textFile("/usr/lib/kubedos/state.sh", assets("node/state/state.sh")),
+    textFile("/usr/lib/kubedos/state-mount.sh", assets("node/state/mount.sh")),
+    textFile("/usr/lib/kubedos/state-fill.sh", assets("node/state/fill.sh")),
     textFile("/usr/lib/kubedos/state.conf", `mode=${spec.platform.state}\n`),
-    unitFile(assets, "kubedos-state.service"),
+    ...stateUnits.map((unit) => unitFile(assets, unit)),
+    ...stateModules(spec.platform.state),
     // The node writes these two at boot (render); the image's own are replaced by links into /run.
     textFile(
       "/usr/lib/tmpfiles.d/kubedos.conf",
@@ -49,7 +70,7 @@ export const feature = {
     textFile("/usr/lib/systemd/coredump.conf.d/10-kubedos.conf", "[Coredump]\nStorage=none\nProcessSizeMax=0\n"),
   ],
   units: {
-    enable: ["kubedos-state.service", "systemd-networkd.service"],
+    enable: [...stateUnits, "systemd-networkd.service"],
     mask: [
       // Package maintenance: a node is never changed in place.
       "apt-daily-upgrade.timer",

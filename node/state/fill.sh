@@ -1,0 +1,13 @@
+#!/bin/sh
+# What the image has in /var and the state has not, such as users' directories of packages.
+. /usr/lib/kubedos/state-common.sh
+. /usr/lib/kubedos/state.conf
+mark=/var/lib/kubedos/image roothash=$(cat $run/roothash)
+if [ "$(cat $mark 2>/dev/null)" != "$roothash" ]; then
+  tar -C $run/image/var --exclude=./lib/dpkg -cf - . | tar -C /var --skip-old-files -xpf - > "$log" 2>&1 ||
+    fail "the state partition cannot be filled: $(tail -n 1 "$log")"
+  mkdir -p /var/lib/kubedos
+  echo "$roothash" > $mark.new
+  mv $mark.new $mark
+fi
+echo "$mode" > $run/state
