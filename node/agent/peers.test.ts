@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { exampleLayer } from "../../shared/render/testing.ts";
-import { silenceWatch, watchedPeers, type WatchedPeer } from "./peers.ts";
+import { silenceWatch, stepWatch, watchedPeers, type WatchedPeer } from "./peers.ts";
 
 function peer(name: string): WatchedPeer {
   const publicKey = `key-${name}`;
@@ -43,5 +43,28 @@ test("only peers that keep up a connection are watched, at their address of each
     ["wg1", "hub-1", "10.101.0.1"],
     ["wg2", "hub-1", "10.102.0.1"],
     ["wg3", "hub-1", "10.103.0.1"],
+  ]);
+});
+
+test("a clock that is set back is told from one that is ahead, slow or left alone", () => {
+  const setBack = stepWatch();
+  const hours = 3600_000;
+  const seen = [
+    [10 * hours, 0], // first look
+    [10 * hours + 10_000, 10_000],
+    [10 * hours + 19_200, 20_000], // slowed down by chrony
+    [12 * hours, 30_000], // set ahead
+    [12 * hours + 10_000, 40_000],
+    [10 * hours, 50_000], // set back
+    [10 * hours + 10_000, 60_000],
+  ] as const;
+  expect(seen.map(([wallMs, elapsedMs]) => setBack(wallMs, elapsedMs))).toEqual([
+    false,
+    false,
+    false,
+    false,
+    false,
+    true,
+    false,
   ]);
 });

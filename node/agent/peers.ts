@@ -10,6 +10,8 @@ import { messageOf, sleep } from "./text.ts";
 const everyMs = 10_000;
 /** A peer that sends keepalives is quiet when one of them is so much late. */
 const lateMs = 5_000;
+/** Less is chrony's slow correction between two looks. */
+const steppedMs = 2_000;
 /** Longer than WireGuard itself tries one handshake (90 s). */
 const deadAfterMs = 120_000;
 
@@ -66,6 +68,17 @@ export function silenceWatch(
   };
 }
 
+/** Tells whether the clock has been set back since the last call, by a clock that is never set. */
+export function stepWatch(): (wallMs: number, elapsedMs: number) => boolean {
+  let before: number | undefined;
+  return (wallMs, elapsedMs) => {
+    const ahead = wallMs - elapsedMs;
+    const back = before !== undefined && ahead < before - steppedMs;
+    before = ahead;
+    return back;
+  };
+}
+
 /**
  * Wakes peers that have gone silent, as long as the node lives. WireGuard takes no handshake from a peer that is dated
  * before its last one, so a node whose clock has gone back cannot begin one.
@@ -73,16 +86,22 @@ export function silenceWatch(
  * - It was started anew with a clock that is behind: this node has to begin, and does so for a packet that is not
  *   answered. Keepalives alone would let it wait until the old session ends, up to three minutes.
  * - Both had clocks that were ahead and have had them set back: neither hears the other until that time has come. A peer
- *   that is made anew has no memory, and the address that the cluster layer names.
+ *   that is made anew has no memory, and the address that the cluster layer names. Where this node's own clock is set back,
+ *   the others' are likely to be too, by the same hub: its peers are made anew at once.
  */
 export async function wakeSilentPeers({ layer, node }: Identity, log: EventLog): Promise<void> {
   const peers = watchedPeers(layer, node);
   const watch = silenceWatch(peers);
+  const setBack = stepWatch();
+  setBack(Date.now(), performance.now());
   for (;;) {
     await sleep(everyMs);
+    const all = setBack(Date.now(), performance.now());
     const { quiet, dead } = watch(await wgTable("transfer"), performance.now());
-    for (const peer of dead) {
-      const message = `${peer.name} is silent on ${peer.plane}`;
+    for (const peer of all ? peers : dead) {
+      const message = all
+        ? `the clock was set back: ${peer.name} on ${peer.plane}`
+        : `${peer.name} is silent on ${peer.plane}`;
       try {
         await renew(peer);
         log.emit({ type: "log", level: "info", message: `${message}: its keys are negotiated anew` });

@@ -45,16 +45,23 @@ test("writes the configuration of exactly this node", async () => {
   expect(read("/run/kubedos/sshd_listen.conf")).toBe("ListenAddress 10.101.0.2\n");
   expect(read("/run/kubedos/node-exporter.env")).toContain("--web.listen-address=10.102.0.2:9100");
   expect(read("/run/kubedos/resolv.conf")).toBe("nameserver 10.100.0.1\n");
-  expect(read("/run/kubedos/chrony/kubedos.conf")).toBe("server 10.101.0.1 iburst minpoll 4 maxpoll 8\nport 0\n");
+  expect(read("/run/kubedos/chrony/kubedos.conf")).toBe(
+    "server 10.101.0.1 iburst minpoll 4 maxpoll 8\nbindaddress 10.101.0.2\nallow 10.101.0.1\n",
+  );
   // networkd reads its files as an unprivileged user
   expect(statSync(join(node.root, "/run/systemd/network/20-kubedos-wg1.netdev")).mode & 0o777).toBe(0o644);
 });
 
-test("a hub serves the time on the control plane only", async () => {
+test("a hub serves the time on the control plane only, and takes it from nodes that run already", async () => {
   node.write("/run/credentials/@system/kubedos.node", "hub-1\n");
   await render();
-  const lines = ["bindaddress 10.101.0.1", "allow 10.101.0.0/16", "local stratum 8 orphan", ""];
-  expect(read("/run/kubedos/chrony/kubedos.conf")).toBe(lines.join("\n"));
+  const lines = [
+    "initstepslew 1 10.101.0.2 10.101.0.3",
+    "bindaddress 10.101.0.1",
+    "allow 10.101.0.0/16",
+    "local stratum 8 orphan",
+  ];
+  expect(read("/run/kubedos/chrony/kubedos.conf")).toBe(`${lines.join("\n")}\n`);
 });
 
 test("rendering again gives the same files and removes planes that are gone", async () => {

@@ -33,16 +33,27 @@ export function renderServices(layer: ClusterLayer, node: LayerNode): RenderedFi
 
 /**
  * chrony.conf(5). Hubs serve on the control plane and follow each other; where none of them knows the time, the one
- * with the smallest reference id leads ("orphan" mode). All others ask the hubs and listen on nothing.
+ * with the smallest reference id leads ("orphan" mode). All others ask the hubs.
+ *
+ * A hub that starts among nodes that have the time takes it from them first (`initstepslew`): its own clock may be hours
+ * off, and nothing above it would set it. Nodes that have not been set themselves yet do not count.
  */
 function chrony(layer: ClusterLayer, node: LayerNode): string {
   const control = controlPlane(layer);
-  const hubs = layer.nodes.filter((other) => isHub(other) && other.name !== node.name).slice(0, mostTimeServers);
-  const servers = hubs.map((hub) => `server ${planeAddress(control, hub)} iburst minpoll 4 maxpoll 8`);
+  const addresses = (nodes: readonly LayerNode[]) => nodes.map((other) => planeAddress(control, other));
+  const others = layer.nodes.filter(({ name }) => name !== node.name);
+  const hubs = addresses(others.filter(isHub)).slice(0, mostTimeServers);
+  const witnesses = [...hubs, ...addresses(others.filter((other) => !isHub(other)))].slice(0, mostTimeServers);
+  const own = `bindaddress ${planeAddress(control, node)}`;
   const role = isHub(node)
-    ? [`bindaddress ${planeAddress(control, node)}`, `allow ${control.cidr}`, "local stratum 8 orphan"]
-    : ["port 0"];
-  return `${[...servers, ...role].join("\n")}\n`;
+    ? [
+        ...(witnesses.length > 0 ? [`initstepslew 1 ${witnesses.join(" ")}`] : []),
+        own,
+        `allow ${control.cidr}`,
+        "local stratum 8 orphan",
+      ]
+    : [own, ...hubs.map((hub) => `allow ${hub}`)];
+  return `${[...hubs.map((hub) => `server ${hub} iburst minpoll 4 maxpoll 8`), ...role].join("\n")}\n`;
 }
 
 /** Environment file of Debian's prometheus-node-exporter.service. Only collectors that say something in a node. */

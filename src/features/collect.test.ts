@@ -57,6 +57,7 @@ test("what a whole lab is made of", () => {
     "ssh control tcp/22 hub,operators all",
     "agent control tcp/7443 hub,operators all",
     "ntp control udp/123 nodes hub",
+    "ntp-witness control udp/123 hub all",
     "node-metrics observability tcp/9100 hub all",
   ]);
 });
