@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 const fast = process.argv.includes("--fast");
@@ -66,11 +66,21 @@ async function vitest(name) {
   const failed = summary.numFailedTests + unloaded;
   return {
     name,
+    failures: summary.testResults.flatMap(failuresOf),
     passed: summary.numPassedTests,
     failed: failed === 0 && status !== 0 ? 1 : failed,
     skipped: summary.numPendingTests + summary.numTodoTests,
     seconds,
   };
+}
+
+/** A line for each test of a file that failed, or for the file that could not be loaded. */
+function failuresOf({ name, status, message, assertionResults }) {
+  const line = (what, text = "") => `${what}: ${text.split("\n")[0].slice(0, 160)}`;
+  const file = relative(root, name);
+  if (status === "failed" && assertionResults.length === 0) return [line(file, message)];
+  const failed = assertionResults.filter((one) => one.status === "failed");
+  return failed.map(({ fullName, failureMessages }) => line(`${file}: ${fullName}`, failureMessages[0]));
 }
 
 function runNode(args, stdio) {
@@ -104,5 +114,8 @@ function report(results) {
   for (const { name, passed, failed, skipped, seconds } of results) {
     console.log(row([name, passed, failed, skipped, seconds.toFixed(1)]));
   }
+  // Once more, where the end of a long log is all that one has.
+  const failures = results.flatMap((group) => group.failures ?? []);
+  if (failures.length > 0) console.log(`\n${failures.map((failure) => `failed  ${failure}`).join("\n")}`);
   console.log(`\nTests: ${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped`);
 }
