@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-// Machines, networks, boots and servers. Each file has directories, networks and machines of its own; two at a time,
-// because an emulated machine keeps one core busy and memory is shared.
+// Machines, networks, boots and servers. Each file has directories, networks and machines of its own; one more at a time
+// than there are cores in the least host, because clusters of containers wait for time limits most of the time.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
 // Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
 const slow = "**/*.slow.test.ts";
@@ -32,7 +32,7 @@ export default defineConfig({
         test: {
           name: "machine",
           include: machine,
-          maxWorkers: 2,
+          maxWorkers: 3,
           testTimeout: 600_000,
           hookTimeout: 600_000,
         },

@@ -1,4 +1,4 @@
-import { readdir, readFile, readlink, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { isRunning } from "../../src/host/daemon.ts";
@@ -11,7 +11,8 @@ import { jsonLines, kubedos, projectRoot, start, type Outcome } from "../cli/kub
 import { findProcesses, labSpec, makeScratch, processesOf, until, type Scratch } from "./support.ts";
 import { publishedFiles } from "../fakes/published.ts";
 
-// One sealed lab of two machines with the security baseline and the eBPF recorder, which containers cannot prove, from its first `up` to `down`, by the command line only. The tests build on each other.
+// One sealed lab of two machines with the security baseline and the eBPF recorder, which containers cannot prove, from
+// its first `up` to `down`, by the command line only. The tests build on each other.
 let scratch: Scratch;
 let specFile: string;
 let paths: SpecPaths;
@@ -53,7 +54,13 @@ async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
   await until(
     node,
     300,
-    async () => (await pids())[node],
+    async () => {
+      const pid = (await pids())[node];
+      if (pid === undefined && (await Promise.race([run.ended, undefined])) !== undefined) {
+        throw new Error(`up ended before ${node} ran\n${run.stderr()}`);
+      }
+      return pid;
+    },
     async () => run.stderr(),
   );
   run.kill(signal);
@@ -235,6 +242,8 @@ test("a machine that dies is seen by status, and up starts it again as the same 
     ["worker-1", "stopped", "stopped"],
   ]);
 
+  // The other gates have passed twice.
+  await appendFile(specFile, "acceptance: { gates: [fabric, sealed] }\n");
   const again = await upWithClockBehind("worker-1");
   expect(again.status, again.stderr).toBe(0);
   const after = await pids();
