@@ -56,7 +56,7 @@ async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
     300,
     async () => {
       const pid = (await pids())[node];
-      if (pid === undefined && (await Promise.race([run.ended, undefined])) !== undefined) {
+      if (pid === undefined && (await Promise.race([run.ended, Promise.resolve()])) !== undefined) {
         throw new Error(`up ended before ${node} ran\n${run.stderr()}`);
       }
       return pid;
