@@ -105,6 +105,17 @@ test.each(["darksite", "both"] as const)(
   },
 );
 
+test("a spec without USB storage: the initrd of a machine that could have it has no driver", () => {
+  const modules = (usbStorage: boolean) => {
+    const security = { usbStorage, lockModules: true };
+    const change = { lock: lock(locked("linux-image-6.12.1-amd64")) };
+    const graph = buildGraph(inputs(change, { security, kernel: "generic", kernels: ["generic"] }), store);
+    const stage = [...graphStages(graph)].find(({ name }) => name === "initrd");
+    return (stage?.options as { MODULES: string }).MODULES.split(" ").filter((name) => /usb|uas/.test(name));
+  };
+  expect([modules(true), modules(false)]).toEqual([["usb_storage", "uas"], []]);
+});
+
 test("every stage's input is an object of the lock, a blob of the graph, or a stage's declared output", () => {
   const graph = buildGraph(inputs(), store);
   const known = new Set([...graph.blobs.keys(), ...inputs().lock.platform.map(({ sha256 }) => sha256)]);

@@ -98,6 +98,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
         files: platform.files,
         extras: { python, blobs: files, store },
         init: blob(inputs.init),
+        usbStorage: spec.platform.security.usbStorage,
         layer,
         certificate,
         sign: inputs.secureBoot.sign,

@@ -41,6 +41,8 @@ export interface ImageInputs {
   files: readonly { path: string; content: string | Uint8Array }[];
   extras: RootExtras;
   init: { sha256: string };
+  /** Whether nodes may use USB disks. */
+  usbStorage: boolean;
   layer: { sha256: string };
   certificate: { sha256: string };
   sign: Sign;
@@ -53,7 +55,8 @@ export function sealedImage(inputs: ImageInputs, kernel: KernelFlavour): SealedI
   const own = { ...lock, platform: packagesOf(lock, kernel) };
   const tree = treeStage(tools, own.platform, store, suffix);
   const root = rootStage(tools, tree, overlay, units, extras, suffix);
-  const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), kernel, inputs.init, suffix);
+  const needs = { flavour: kernel, usbStorage: inputs.usbStorage };
+  const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), needs, inputs.init, suffix);
   const uki = ukiStage(tools, root, initrd, inputs.layer, suffix);
   const sign = signStage(uki, inputs.certificate, lock.epoch, inputs.sign, `sign${suffix}`);
   const esp = espStage(tools, uki, sign, "system", suffix);

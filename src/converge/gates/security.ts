@@ -234,14 +234,20 @@ async function kernel(context: GateContext, node: LayerNode): Promise<GateCheck[
           },
         ]
       : []),
-    ...(usbStorage
-      ? []
-      : [
-          {
-            what: `${node.name}: no USB storage`,
-            ok: !/^(usb_storage|uas) /m.test(loaded),
-            evidence: "neither module is loaded",
-          },
-        ]),
+    ...(usbStorage ? [] : [await noUsbStorage(context, node, loaded)]),
   ];
+}
+
+/** Neither loaded, by the initrd or later, nor to be loaded by whoever asks: a stick that is plugged in stays unread. */
+async function noUsbStorage(context: GateContext, node: LayerNode, loaded: string): Promise<GateCheck> {
+  const rules = (await output(context, node, ["sudo", "modprobe", "--showconfig"])).split("\n");
+  const open = ["usb_storage", "uas"].flatMap((name) => [
+    ...(new RegExp(`^${name} `, "m").test(loaded) ? [`${name} is loaded`] : []),
+    ...(rules.includes(`install ${name} /bin/false`) ? [] : [`${name} can be loaded`]),
+  ]);
+  return {
+    what: `${node.name}: no USB storage`,
+    ok: open.length === 0,
+    evidence: open.join(", ") || "usb_storage and uas are not loaded, and asking for them runs /bin/false",
+  };
 }

@@ -48,17 +48,24 @@ const modules = {
   ],
 } as const;
 
+/** What reads a disk on a USB bus. */
+const usbModules: ReadonlySet<string> = new Set(["usb_storage", "uas"]);
+
 const initrdTools = ["/usr/sbin/dmsetup", "/usr/bin/signify-openbsd"];
 
-/** Kernel and base initrd, from the kernel's package alone. Passes on `uname`. */
+/**
+ * Kernel and base initrd, from the kernel's package alone. Without USB storage a USB disk holds neither root nor seed.
+ * Passes on `uname`.
+ */
 export function initrdStage(
   tools: Tools,
   kernel: { sha256: string },
-  flavour: KernelFlavour,
+  { flavour, usbStorage }: { flavour: KernelFlavour; usbStorage: boolean },
   init: { sha256: string },
   suffix = "",
 ): Stage {
-  const environment = { MODULES: modules[flavour].join(" "), TOOLS: initrdTools.join(" ") };
+  const chosen = modules[flavour].filter((name) => usbStorage || !usbModules.has(name));
+  const environment = { MODULES: chosen.join(" "), TOOLS: initrdTools.join(" ") };
   return {
     name: `initrd${suffix}`,
     version: scriptVersion(tools, "initrd.sh"),

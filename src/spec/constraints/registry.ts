@@ -9,7 +9,7 @@ import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
 import { extraFiles, foundryKey, mirrorUrls, packageNames, signingKeys } from "./platform.ts";
 import { openings, planeMtu, planePorts } from "./ports.ts";
-import { edge, enrollment, etcdMembers, gateFeatures } from "./services.ts";
+import { baseline, edge, enrollment, etcdMembers, gateFeatures } from "./services.ts";
 import type { Constraint } from "./types.ts";
 import { possibleTargets } from "./targets.ts";
 import { gatewayAndDns, nodeAddresses } from "./underlay.ts";
@@ -38,6 +38,7 @@ export const constraints: readonly Constraint[] = [
   etcdMembers,
   edge,
   enrollment,
+  baseline,
   explicitDestroy,
   installDisk,
   installRepository,

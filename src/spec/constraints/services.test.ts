@@ -77,6 +77,14 @@ test.each<[string, [string | RegExp, string][], RegExp]>([
     /^33:41 .* nodes of role `worker`, and there are none/,
   ],
   [
+    "USB storage off without what turns it off",
+    [
+      ["    - security\n", ""],
+      ["  edge:\n", "  security: { usbStorage: false }\n  edge:\n"],
+    ],
+    /^\d+:27 .* is for the feature `security`, which is not chosen/,
+  ],
+  [
     "a gate of a feature that is not chosen",
     [
       ["    - etcd\n", ""],

@@ -47,6 +47,18 @@ export const enrollment: Constraint = {
   },
 };
 
+/** What is to be closed has the feature that closes it. */
+export const baseline: Constraint = {
+  name: "baseline",
+  reads: ["platform.features", "platform.security"],
+  check({ spec: { platform } }) {
+    if (platform.security.usbStorage || platform.features.includes("security")) return [];
+    const message = "`platform.security.usbStorage: false` is for the feature `security`, which is not chosen";
+    const hint = "add `security` to `platform.features`, or remove this";
+    return [{ path: ["platform", "security", "usbStorage"], message, hint }];
+  },
+};
+
 /** The virtual address is wanted and described, or neither; there are nodes to hold it and to serve behind it. */
 export const edge: Constraint = {
   name: "edge",

@@ -64,7 +64,12 @@ export const platformSchema = z
     edge: edgeSchema.optional(),
     security: z
       .strictObject({
-        usbStorage: z.boolean().default(true).describe("Whether the kernel may use USB storage devices."),
+        usbStorage: z
+          .boolean()
+          .default(true)
+          .describe(
+            "Whether the kernel may use USB storage devices. `false` needs the feature `security`; root and seed are then on no USB disk.",
+          ),
         lockModules: z
           .boolean()
           .default(true)
