@@ -110,8 +110,9 @@ test("a spec without USB storage: the initrd of a machine that could have it has
     const security = { usbStorage, lockModules: true };
     const change = { lock: lock(locked("linux-image-6.12.1-amd64")) };
     const graph = buildGraph(inputs(change, { security, kernel: "generic", kernels: ["generic"] }), store);
-    const stage = [...graphStages(graph)].find(({ name }) => name === "initrd");
-    return (stage?.options as { MODULES: string }).MODULES.split(" ").filter((name) => /usb|uas/.test(name));
+    const [initrd] = [...graphStages(graph)].filter(({ name }) => name === "initrd");
+    const { MODULES } = initrd!.options as { MODULES: string };
+    return MODULES.split(" ").filter((name) => /usb|uas/.test(name));
   };
   expect([modules(true), modules(false)]).toEqual([["usb_storage", "uas"], []]);
 });
