@@ -1,5 +1,15 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -79,6 +89,14 @@ test.each([
 ])("%s is exposed to at most %i tenths", (name, threshold) => {
   const args = ["security", "--offline=true", `--root=${root}`, `--threshold=${threshold}`, "--no-pager", name];
   expect(() => execFileSync("systemd-analyze", args, { stdio: "pipe" })).not.toThrow();
+});
+
+test("what mounts for all others has nothing that would give it mounts of its own", () => {
+  const text = readFileSync(join(units, "kubedos-state-mount.service"), "utf8");
+  const own =
+    /^(Private(Devices|IPC|Mounts|Network|PIDs|Tmp|Users)|ProcSubset|Protect(ControlGroups|Home|Hostname|Kernel\w+|Proc|System)|\w+Paths|Root\w+|(Load|Import)Credential|DynamicUser|(State|Cache|Logs)Directory)=/m;
+  expect(text).toMatch(/^\[Service\]$/m);
+  expect(text).not.toMatch(own);
 });
 
 test("no unit of ours takes a private key on its command line or keeps more credentials than it needs", () => {
