@@ -49,6 +49,9 @@ export const machinePackages: readonly string[] = [
   "wireguard-tools",
 ];
 
+/** Debian's shim, and its MokManager; see src/seal/stages/shim.ts. */
+export const shimPackages = ["shim-helpers-amd64-signed", "shim-signed"] as const;
+
 /** Build tools of which parts are in the boot image (see initrd.sh and uki.ts), with the libraries that these load. */
 export const bootImagePackages: readonly string[] = [
   "busybox-static",

@@ -4,7 +4,9 @@ import type { SecurityData, TrackedIssue } from "./tracker.ts";
 import { compareVersions } from "./version.ts";
 
 /** Where a package's files are: in the nodes' root, in their initrd, only in the build tools, or only in a capsule. */
-export type Layer = "platform" | "initrd" | "foundry" | "machines";
+type PackageSection = "platform" | "foundry" | "machines" | "shim";
+
+export type Layer = PackageSection | "initrd";
 
 export const severities = ["unimportant", "low", "medium", "high"] as const;
 export type Severity = (typeof severities)[number];
@@ -40,7 +42,7 @@ export function auditLock(lock: Lock, data: SecurityData): AuditResult {
   const found = new Map<string, Vulnerability>();
   const others = new Set<string>();
   let checked = 0;
-  for (const part of ["platform", "foundry", "machines"] as const) {
+  for (const part of ["platform", "foundry", "machines", "shim"] as const) {
     for (const item of lock[part] ?? []) {
       if (!/^debian(-security)?$/.test(item.archive)) {
         others.add(`${item.name} ${item.version} of ${item.archive}`);
@@ -67,7 +69,7 @@ export function auditLock(lock: Lock, data: SecurityData): AuditResult {
   };
 }
 
-function lookUp(item: LockedPackage, part: "platform" | "foundry" | "machines", data: SecurityData): Vulnerability[] {
+function lookUp(item: LockedPackage, part: PackageSection, data: SecurityData): Vulnerability[] {
   const source = sourceOf(item);
   const issues = Object.entries(data.sources[source.name] ?? {});
   return issues
@@ -117,7 +119,7 @@ const signedSources: Readonly<Record<string, string>> = {
   "systemd-boot-efi-amd64-signed": "systemd",
 };
 
-function layersOf(name: string, part: "platform" | "foundry" | "machines"): Layer[] {
+function layersOf(name: string, part: PackageSection): Layer[] {
   const inInitrd = part === "platform" ? /^linux-image-\d/.test(name) : bootImagePackages.includes(name);
   return inInitrd ? [part, "initrd"] : [part];
 }

@@ -29,12 +29,17 @@ export async function diffCapsules(a: string, b: string): Promise<CapsuleDiff> {
     else if (twin.sha256 !== file.sha256) files.push({ path: file.path, change: "changed", from: file, to: twin });
   }
   for (const file of other.values()) files.push({ path: file.path, change: "added", to: file });
-  const { platform, foundry, machines } = diffLocks(await lockOf(a, from), await lockOf(b, to));
+  const { platform, foundry, machines, shim } = diffLocks(await lockOf(a, from), await lockOf(b, to));
   return {
     same: files.length === 0 && facts.length === 0,
     facts,
     files: files.toSorted((x, y) => (x.path < y.path ? -1 : 1)),
-    packages: [...changes(platform, ""), ...changes(foundry, " (foundry)"), ...changes(machines, " (machines)")],
+    packages: [
+      ...changes(platform, ""),
+      ...changes(foundry, " (foundry)"),
+      ...changes(machines, " (machines)"),
+      ...changes(shim, " (shim)"),
+    ],
   };
 }
 

@@ -67,14 +67,8 @@ export async function build(
     const graph = buildGraph(inputs, store);
     for (const bytes of graph.blobs.values()) await store.putBytes(bytes);
     if (inputs.signedLater === true) await makeUnsigned(graph, inputs, store, context);
-    const parts = [graph, ...graph.others].flatMap(({ root, initrd, uki, sign, esp }) => [
-      root,
-      initrd,
-      uki,
-      sign,
-      esp,
-    ]);
-    const wanted = [...graph.goals, ...parts];
+    const parts = [graph, ...graph.others].flatMap(({ root, initrd, uki, esp }) => [root, initrd, uki, esp]);
+    const wanted = [...graph.goals, ...parts, ...graph.signatures.map(({ stage }) => stage)];
     if (options.serial === true) for (const stage of stageOrder(wanted)) await runStages([stage], store, context);
     const done = await runStages(wanted, store, context);
     // 4. Artifacts and what is said about them, signed.
@@ -104,9 +98,11 @@ export async function build(
 /** Everything but what a signature goes into; then asks for those of the boot images. */
 async function makeUnsigned(graph: BuildGraph, inputs: BuildInputs, store: Store, context: RunContext): Promise<void> {
   const images = [graph, ...graph.others];
-  const done = await runStages([...images.flatMap(({ uki, sbom }) => [uki, sbom]), graph.firmware], store, context);
-  const asked = images.map(async ({ uki }) => {
-    const image = await readFile(store.path(done.get(uki)!.outputs["unsigned"]!.sha256));
+  const unsigned = [...images.map(({ uki }) => uki), ...(graph.shim === undefined ? [] : [graph.shim.files])];
+  const others = [...images.map(({ sbom }) => sbom), graph.firmware];
+  const done = await runStages([...unsigned, ...others], store, context);
+  const asked = unsigned.map(async (stage) => {
+    const image = await readFile(store.path(done.get(stage)!.outputs["unsigned"]!.sha256));
     return inputs.secureBoot.sign(authenticodeMessage(image, inputs.lock.epoch));
   });
   await allSigned(asked);

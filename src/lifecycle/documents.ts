@@ -63,17 +63,18 @@ export async function outputDocuments(
   ];
 }
 
-/** Documents that are objects of the store: of each sealed image bills of materials, and the boot image's signature. */
+/** Documents that are objects of the store: of each sealed image bills of materials, and the signatures of all boot images. */
 export function storedDocuments(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
-  return [graph, ...graph.others].flatMap((image) => {
+  const signatures = graph.signatures.map(({ file, stage }) => ({ file, ...record(stage).outputs["signature"]! }));
+  const boms = [graph, ...graph.others].flatMap((image) => {
     const names = imageFiles(image === graph ? undefined : image.kernel);
     const { outputs } = record(image.sbom);
     return [
       { file: names.cyclonedx, ...outputs["cyclonedx"]! },
       { file: names.spdx, ...outputs["spdx"]! },
-      { file: names.bootSignature, ...record(image.sign).outputs["signature"]! },
     ];
   });
+  return [...boms, ...signatures];
 }
 
 function buildFacts(

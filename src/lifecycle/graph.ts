@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
+import { KubedosError } from "../../shared/error.ts";
 import type { ClusterLayer } from "../../shared/cluster-layer.ts";
 import { automationPaths } from "../../shared/convergence.ts";
 import { ansibleFiles } from "../../shared/render/inventory.ts";
@@ -19,6 +20,10 @@ import type { KernelFlavour, Spec, TargetName } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
 import { writerInitrdStage } from "../seal/stages/initrd.ts";
 import { compressStage } from "../seal/stages/writer.ts";
+import { shimStage, type Shim } from "../seal/stages/shim.ts";
+import { addSignature } from "../seal/authenticode.ts";
+import { imageFiles } from "../seal/manifest.ts";
+import { shimPackages } from "../assemble/foundry-packages.ts";
 import { signStage } from "../seal/stages/sign.ts";
 import { writerFiles, type MediumParts } from "../targets/iso.ts";
 import { targets } from "../targets/registry.ts";
@@ -51,6 +56,10 @@ export interface BuildInputs {
 export interface BuildGraph extends SealedImage {
   /** Sealed images with another kernel, which some targets need. */
   others: SealedImage[];
+  /** What firmware starts before the boot images; absent: it starts these. */
+  shim?: Shim;
+  /** Signatures of boot images (output `signature`), by the names of the files that they are published as. */
+  signatures: { file: string; stage: Stage }[];
   firmware: Stage;
   /** The repository that hubs serve; absent in the mode `connected`. */
   darksite?: Stage;
@@ -85,6 +94,9 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const layerContent = { sha256: layer.sha256, sizeBytes: blobs.get(layer.sha256)!.length };
   // 2. One sealed image a kernel: root, and boot image with kernel, initrd, cluster layer and signature.
   const certificate = blob(inputs.secureBoot.db);
+  const { sign } = inputs.secureBoot;
+  const shim = spec.trust.shim ? shimOf(inputs, tools, { certificate, blob }) : undefined;
+  const signatures: BuildGraph["signatures"] = [];
   const image = (flavour: KernelFlavour) =>
     sealedImage(
       {
@@ -101,7 +113,8 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
         usbStorage: spec.platform.security.usbStorage,
         layer,
         certificate,
-        sign: inputs.secureBoot.sign,
+        sign,
+        shim,
       },
       flavour,
     );
@@ -114,6 +127,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
       db: certificate,
     },
     spec.trust.secureBoot,
+    shim,
   );
   const playbooks = hasPlaybooks(inputs)
     ? playbooksStage(tools, own.tree, {
@@ -135,7 +149,12 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
       compressed: compressStage(tools, sealed.raw),
       initrd: writerInitrdStage(tools, kernel, blob(inputs.writer.init)),
       files: blob(archive("kubedos/writer", writer, lock.epoch)),
-      sign: (bootImage, name) => signStage(bootImage, certificate, lock.epoch, inputs.secureBoot.sign, name),
+      sign(bootImage, name) {
+        const stage = signStage(bootImage, certificate, lock.epoch, sign, `${name}-sign`);
+        signatures.push({ file: `${name}.efi.p7`, stage });
+        return stage;
+      },
+      shim,
       name: spec.metadata.name,
       nodes: spec.nodes.length,
       darksite: spec.install.repository ? darksite : undefined,
@@ -153,7 +172,33 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
   const boms = [own, ...others].map(({ sbom }) => sbom);
   const goals = [...new Set([own.raw, ...wanted.map(({ stage }) => stage), firmware, ...boms, ...extra])];
   if (playbooks !== undefined) goals.push(playbooks);
-  return { ...own, others, firmware, darksite, targets: wanted, blobs, goals, layer: layerContent };
+  const images = [own, ...others].map((one) => ({
+    file: imageFiles(one === own ? undefined : one.kernel).bootSignature,
+    stage: one.sign,
+  }));
+  signatures.unshift(...images, ...(shim === undefined ? [] : [{ file: "shim.efi.p7", stage: shim.sign }]));
+  return { ...own, others, shim, signatures, firmware, darksite, targets: wanted, blobs, goals, layer: layerContent };
+}
+
+/** Debian's shim with the foundry's signature beside Microsoft's. */
+function shimOf(
+  { lock, secureBoot }: BuildInputs,
+  tools: Tools,
+  { certificate, blob }: { certificate: { sha256: string }; blob(content: Uint8Array): { sha256: string } },
+): Shim {
+  const packageOf = (name: (typeof shimPackages)[number]) => {
+    const found = lock.shim?.find((one) => one.name === name);
+    if (found !== undefined) return { sha256: found.sha256 };
+    throw new KubedosError("spec", `the lock has no ${name}, which \`trust.shim\` needs`, {
+      hint: "run `kubedos lock --update`",
+    });
+  };
+  const files = shimStage(tools, {
+    shim: packageOf("shim-signed"),
+    helpers: packageOf("shim-helpers-amd64-signed"),
+  });
+  const sign = signStage(files, certificate, lock.epoch, secureBoot.sign, "shim-sign", addSignature);
+  return { files, sign, certificate: blob(new X509Certificate(secureBoot.db).raw) };
 }
 
 function darksiteOf({ spec, lock, archive }: BuildInputs, tools: Tools, store: Store): Stage | undefined {

@@ -8,6 +8,7 @@ import type { Sign } from "../seal/signer.ts";
 import { espStage } from "../seal/stages/esp.ts";
 import { initrdStage } from "../seal/stages/initrd.ts";
 import { sbomStage } from "../seal/stages/sbom.ts";
+import type { Shim } from "../seal/stages/shim.ts";
 import { signStage } from "../seal/stages/sign.ts";
 import { ukiStage } from "../seal/stages/uki.ts";
 import type { KernelFlavour } from "../spec/types.ts";
@@ -46,6 +47,7 @@ export interface ImageInputs {
   layer: { sha256: string };
   certificate: { sha256: string };
   sign: Sign;
+  shim?: Shim;
 }
 
 /** The sealed image with one kernel. Pure. Stages of another than the platform's own have its name at their end. */
@@ -59,7 +61,7 @@ export function sealedImage(inputs: ImageInputs, kernel: KernelFlavour): SealedI
   const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), needs, inputs.init, suffix);
   const uki = ukiStage(tools, root, initrd, inputs.layer, suffix);
   const sign = signStage(uki, inputs.certificate, lock.epoch, inputs.sign, `sign${suffix}`);
-  const esp = espStage(tools, uki, sign, "system", suffix);
+  const esp = espStage(tools, uki, sign, "system", suffix, inputs.shim);
   const sbom = sbomStage(tree, extras.python, own, suite, files, suffix);
   return { kernel, tree, root, initrd, uki, sign, esp, sbom, raw: rawStage(root, esp, suffix) };
 }

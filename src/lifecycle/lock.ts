@@ -1,4 +1,4 @@
-import { foundryPackages, machinePackages, pythonFoundryPackages } from "../assemble/foundry-packages.ts";
+import { foundryPackages, machinePackages, pythonFoundryPackages, shimPackages } from "../assemble/foundry-packages.ts";
 import { outlinePlatform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { openRegistry } from "../acquire/registry.ts";
@@ -34,6 +34,7 @@ export function lockRequest(spec: Spec): InputsRequest {
     platform: packages,
     foundry: [...foundryPackages, ...(wheels.length > 0 ? pythonFoundryPackages : [])].toSorted(),
     machines: machinePackages,
+    ...(spec.trust.shim ? { shim: shimPackages } : {}),
     python: wheels,
     blobs: spec.platform.blobs,
     images: spec.platform.images,

@@ -9,7 +9,7 @@ import { readLock } from "../lock/file.ts";
 import { signerOfPublished, type ArchiveSigner } from "../repository/signer.ts";
 import { readBootImage } from "../seal/boot-image.ts";
 import { ed25519PublicKey } from "../seal/dsse.ts";
-import { imageOf, manifestFiles, sealedImages, type Manifest } from "../seal/manifest.ts";
+import { imageOf, manifestFiles, type Manifest } from "../seal/manifest.ts";
 import { readCpio } from "../seal/read-cpio.ts";
 import type { Sign } from "../seal/signer.ts";
 import { openArtifact } from "../seal/verify-artifact.ts";
@@ -20,6 +20,7 @@ import { parseSignifyPublicKey, rawSignature } from "../vault/signify.ts";
 import type { BuildInputs } from "./graph.ts";
 import { writerTexts } from "./writer-texts.ts";
 
+const bootSignatureEnding = ".efi.p7";
 const layerPrefix = "kubedos/layer/";
 /** Length of an RSA-2048 signature, which ends a detached Secure Boot signature. */
 const rsaBytes = 256;
@@ -47,11 +48,6 @@ export async function publishedInputs(
     });
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
-  if (spec.targets.some((target) => target === "iso" || target === "netboot")) {
-    throw new KubedosError("usage", "the targets iso and netboot hold a signature that is published nowhere else", {
-      hint: "rebuild with the vault: `kubedos build --check`",
-    });
-  }
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -59,9 +55,9 @@ export async function publishedInputs(
   const publicKey = await readTrustedKey(join(directory, manifestFiles.publicKey));
   const layer = await readLayer(directory, manifest, scratch, signal);
   const db = await text(certificates.db);
-  const signatures = sealedImages(manifest).map(async ({ files }) =>
-    (await read(files.bootSignature)).subarray(-rsaBytes),
-  );
+  const signatures = manifest.documents
+    .filter((document) => document.file.endsWith(bootSignatureEnding))
+    .map(async (document) => (await read(document.file)).subarray(-rsaBytes));
   return {
     spec,
     lock,

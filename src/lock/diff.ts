@@ -20,9 +20,12 @@ export interface LockDiff {
   platform: PackageDiff;
   foundry: PackageDiff;
   machines: PackageDiff;
+  shim: PackageDiff;
   /** Every other input: a line of those that only one of the two locks has. */
   inputs: { added: string[]; removed: string[] };
 }
+
+const packageParts = ["platform", "foundry", "machines", "shim"] as const;
 
 /** Compares two locks. */
 export function diffLocks(from: Lock, to: Lock): LockDiff {
@@ -31,6 +34,7 @@ export function diffLocks(from: Lock, to: Lock): LockDiff {
     platform: diffPackages(from.platform, to.platform),
     foundry: diffPackages(from.foundry, to.foundry),
     machines: diffPackages(from.machines ?? [], to.machines ?? []),
+    shim: diffPackages(from.shim ?? [], to.shim ?? []),
     inputs: diffLines(inputLines(from), inputLines(to)),
   };
 }
@@ -75,7 +79,7 @@ function inputLines({
 
 /** Whether the two locks pin the same inputs at the same epoch. */
 export function isSameLock(diff: LockDiff): boolean {
-  const parts = [diff.platform, diff.foundry, diff.machines];
+  const parts = packageParts.map((part) => diff[part]);
   return (
     diff.epoch === undefined &&
     diff.inputs.added.length + diff.inputs.removed.length === 0 &&
@@ -88,7 +92,7 @@ export function formatLockDiff(diff: LockDiff): string {
   if (isSameLock(diff)) return "nothing changed\n";
   const lines: string[] = [];
   if (diff.epoch !== undefined) lines.push(`epoch ${date(diff.epoch.from)} -> ${date(diff.epoch.to)}`);
-  for (const part of ["platform", "foundry", "machines"] as const) {
+  for (const part of packageParts) {
     const { added, removed, changed } = diff[part];
     if (added.length + removed.length + changed.length === 0) continue;
     lines.push(`${part}: ${added.length} added, ${removed.length} removed, ${changed.length} changed`);

@@ -15,8 +15,10 @@ export function formatLock(lock: Lock): string {
   };
   // Parsed, so that fields are in the schema's order whoever made them.
   const { wheels, blobs, images, thirdParty, securityData } = sectionsSchema.parse(pickSections(lock));
-  const { python, machines } = lock.requested;
-  const sections = Object.entries({ machines: lock.machines?.map(inOrder), wheels, blobs, images, thirdParty }).flatMap(
+  const { python, ...requested } = lock.requested;
+  const names = optionalParts.flatMap((part) => (requested[part] === undefined ? [] : [[part, requested[part]]]));
+  const packages = optionalParts.map((part) => [part, lock[part]?.map(inOrder)] as const);
+  const sections = Object.entries({ ...Object.fromEntries(packages), wheels, blobs, images, thirdParty }).flatMap(
     ([name, values]) => (values === undefined ? [] : [[name, values] as const]),
   );
   const ordered = lock.platform.map(inOrder);
@@ -27,7 +29,7 @@ export function formatLock(lock: Lock): string {
   "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
   "requested": {
     "platform": ${JSON.stringify(lock.requested.platform)},
-    "foundry": ${JSON.stringify(lock.requested.foundry)}${machines === undefined ? "" : `,\n    "machines": ${JSON.stringify(machines)}`}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
+    "foundry": ${JSON.stringify(lock.requested.foundry)}${names.map(([name, values]) => `,\n    "${name}": ${JSON.stringify(values)}`).join("")}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
   },
   "platform": ${list(ordered)},
   "foundry": ${list(lock.foundry.map(inOrder))}${sections.map(([name, values]) => `,\n  "${name}": ${list(values)}`).join("")}${
@@ -120,8 +122,9 @@ export function parseLock(text: string, file: string): Lock {
 
 const restoreHint = "a lock is not edited by hand: restore it from version control, or run `kubedos lock --update`";
 
-/** Sections of a lock that list Debian's packages. */
-const packageParts = ["platform", "foundry", "machines"] as const;
+/** Sections of a lock that list Debian's packages; those that not every lock has. */
+const optionalParts = ["machines", "shim"] as const;
+const packageParts = ["platform", "foundry", ...optionalParts] as const;
 
 function orderProblems(lock: Lock, text: string, file: string): Problem[] {
   const problems: Problem[] = [];

@@ -29,6 +29,8 @@ export interface LockRequest {
   foundry: readonly string[];
   /** Names of what runs machines, beside the foundry root. */
   machines?: readonly string[];
+  /** Names of packages of which boot images take files, without what they depend on. */
+  shim?: readonly string[];
   /** Apt sources beside Debian's. */
   sources?: readonly SpecSource[];
   /** Components of the archive. Default: `main`. */
@@ -53,7 +55,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       hint: "run `kubedos lock` with a network, or use the lock that is there",
     });
   }
-  checkNames([...request.platform, ...request.foundry, ...(request.machines ?? [])]);
+  checkNames(Object.values(requestedNames(request)).flat());
   emit({ type: "stage.started", stage, id: stage });
   const progress = (done: number, note: string) => {
     emit({ type: "stage.progress", stage, done, total: 3, unit: "items", note });
@@ -67,6 +69,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       progress(2, "foundry closure");
       const foundry = await resolveClosure(apt, request.foundry, signal);
       const machines = await machineClosure(apt, request, foundry, signal);
+      const shim = await shimPackages(apt, request, signal);
       const suites = await readSuites(apt);
       emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
       return {
@@ -78,6 +81,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
         platform,
         foundry,
         ...(machines === undefined ? {} : { machines }),
+        ...(shim === undefined ? {} : { shim }),
         ...(request.sources === undefined || request.sources.length === 0
           ? {}
           : { thirdParty: lockedSources(request.sources) }),
@@ -100,6 +104,16 @@ async function machineClosure(
   const there = new Set(foundry.map(({ sha256 }) => sha256));
   const all = await resolveClosure(apt, [...names, ...machines], signal);
   return all.filter(({ sha256 }) => !there.has(sha256));
+}
+
+/** These packages alone: their files are taken, they are not installed. */
+async function shimPackages(
+  apt: PrivateApt,
+  { shim }: LockRequest,
+  signal: AbortSignal,
+): Promise<LockedPackage[] | undefined> {
+  if (shim === undefined) return undefined;
+  return (await resolveClosure(apt, shim, signal)).filter(({ name }) => shim.includes(name));
 }
 
 /**
@@ -178,12 +192,13 @@ export function lockedSources(sources: readonly SpecSource[]): LockedSource[] {
 /** Whether the lock was made for exactly these packages and suites; if not, what differs. */
 export function lockMatches(
   lock: Pick<Lock, "requested" | "suites">,
-  request: Pick<LockRequest, "platform" | "foundry" | "suite" | "profile" | "components" | "sources">,
+  request: Pick<LockRequest, "platform" | "foundry" | "shim" | "suite" | "profile" | "components" | "sources">,
 ): { matches: boolean; added: string[]; removed: string[]; suites: boolean } {
   const wanted = requestedNames(request);
-  const all = (names: { platform: string[]; foundry: string[] }) => [
+  const all = (names: Lock["requested"]) => [
     ...names.platform,
     ...names.foundry.map((name) => `${name} (foundry)`),
+    ...(names.shim ?? []).map((name) => `${name} (shim)`),
   ];
   const added = all(wanted).filter((name) => !all(lock.requested).includes(name));
   const removed = all(lock.requested).filter((name) => !all(wanted).includes(name));
@@ -193,12 +208,15 @@ export function lockMatches(
   return { matches: added.length === 0 && removed.length === 0 && suites, added, removed, suites };
 }
 
-function requestedNames(request: Pick<LockRequest, "platform" | "foundry" | "machines">): Lock["requested"] {
+function requestedNames(
+  request: Pick<LockRequest, "platform" | "foundry" | "machines" | "shim">,
+): Pick<Lock["requested"], "platform" | "foundry" | "machines" | "shim"> {
   const sorted = (names: readonly string[]) => [...new Set(names)].toSorted();
-  const { platform, foundry, machines } = request;
+  const { platform, foundry, machines, shim } = request;
   return {
     platform: sorted(platform),
     foundry: sorted(foundry),
     ...(machines === undefined ? {} : { machines: sorted(machines) }),
+    ...(shim === undefined ? {} : { shim: sorted(shim) }),
   };
 }

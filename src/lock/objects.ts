@@ -15,7 +15,7 @@ export interface LockedObject {
  * a capsule holds.
  */
 export function lockedObjects(lock: Lock): LockedObject[] {
-  const debs = [...lock.platform, ...lock.foundry, ...(lock.machines ?? [])].map(debObject);
+  const debs = [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? [])].map(debObject);
   const wheels = (lock.wheels ?? []).map(({ name, version, sha256, sizeBytes }) => {
     return { name, version, sha256, sizeBytes, kind: "wheel" as const };
   });
@@ -46,7 +46,8 @@ export function lockedObjects(lock: Lock): LockedObject[] {
 
 /** What `acquire` fetches for a build, Debian's packages as they are; what only capsules hold is not among it. */
 export function buildObjects(lock: Lock): (LockedPackage | LockedObject)[] {
-  return [...lock.platform, ...lock.foundry, ...lockedObjects(lock).filter(({ kind }) => kind !== "deb")];
+  const others = lockedObjects(lock).filter(({ kind }) => kind !== "deb");
+  return [...lock.platform, ...lock.foundry, ...(lock.shim ?? []), ...others];
 }
 
 function debObject({ name, version, sha256, sizeBytes }: LockedPackage): LockedObject {

@@ -94,6 +94,7 @@ export const lockSchema = z.strictObject({
     platform: z.array(packageName),
     foundry: z.array(packageName),
     machines: z.array(packageName).optional(),
+    shim: z.array(packageName).optional(),
     python: z
       .array(
         z.strictObject({
@@ -108,6 +109,7 @@ export const lockSchema = z.strictObject({
   platform: z.array(lockedPackage),
   foundry: z.array(lockedPackage),
   machines: z.array(lockedPackage).optional(),
+  shim: z.array(lockedPackage).optional(),
   wheels: z.array(lockedWheel).min(1).optional(),
   blobs: z.array(lockedBlob).min(1).optional(),
   images: z.array(lockedImage).min(1).optional(),

@@ -72,7 +72,9 @@ export async function lockSecurity(
   if (document === undefined) return undefined;
   const suite = lock.suites.find(({ archive }) => archive === "debian")?.suite ?? "";
   const sources = new Set(
-    [...lock.platform, ...lock.foundry, ...(lock.machines ?? [])].map((item) => sourceOf(item).name),
+    [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? [])].map(
+      (item) => sourceOf(item).name,
+    ),
   );
   const put = await store.putBytes(snapshotOf(document.bytes, suite, sources, document.where));
   return { ...put, date: document.date };

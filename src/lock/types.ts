@@ -44,12 +44,14 @@ export interface Lock {
   architecture: "amd64";
   suites: LockedSuite[];
   /** What was asked for, sorted; a spec that asks for something else needs `lock --update`. */
-  requested: { platform: string[]; foundry: string[]; machines?: string[]; python?: PythonRequest[] };
+  requested: { platform: string[]; foundry: string[]; machines?: string[]; shim?: string[]; python?: PythonRequest[] };
   /** Closures, sorted by name. */
   platform: LockedPackage[];
   foundry: LockedPackage[];
   /** What a capsule brings beside the foundry root to run machines; absent in locks of earlier versions. */
   machines?: LockedPackage[];
+  /** Debian's shim, where the spec wants boot images that start by it. Single packages, no closure. */
+  shim?: LockedPackage[];
   /** Absent where the spec asks for none; sorted by prefix, by what they build, and by name. */
   wheels?: LockedWheel[];
   /** Sorted by name. */

@@ -27,7 +27,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 const { signal } = new AbortController();
 const message = Buffer.from([0, 1, 2, 255, 10]);
 const trust = (change: object) => ({
-  trust: { generation: 1, secureBoot: true, certificateDays: 90, revoked: [], operators: [], ...change },
+  trust: { generation: 1, secureBoot: true, shim: false, certificateDays: 90, revoked: [], operators: [], ...change },
 });
 const publicKeys = () => ({ foundry: vault.signing.publicKey, certificate: vault.secureBoot.db.certificate });
 

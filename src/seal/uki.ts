@@ -71,11 +71,19 @@ export function readSections(image: Uint8Array): { name: string; offset: number;
   return Array.from({ length: pe.sectionCount }, (_, index) => {
     const at = pe.sectionTable + index * sectionHeaderBytes;
     return {
-      name: view.toString("latin1", at, at + 8).replace(/\0+$/, ""),
+      name: sectionName(view, pe.coff, view.toString("latin1", at, at + 8).replace(/\0+$/, "")),
       offset: view.readUInt32LE(at + 20),
       sizeBytes: Math.min(view.readUInt32LE(at + 8), view.readUInt32LE(at + 16)),
     };
   });
+}
+
+/** Names of more than 8 characters are in the string table behind the symbols: `/4`. */
+function sectionName(view: Buffer, coff: number, name: string): string {
+  if (!/^\/\d+$/.test(name)) return name;
+  const from = view.readUInt32LE(coff + 8) + 18 * view.readUInt32LE(coff + 12) + Number(name.slice(1));
+  const end = view.indexOf(0, from);
+  return from >= view.length || end < 0 || end - from > 64 ? name : view.toString("latin1", from, end);
 }
 
 function readHeaders(image: Uint8Array) {

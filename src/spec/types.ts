@@ -158,6 +158,8 @@ export interface Spec {
     /** Key generation of all nodes unless a node has its own. */
     generation: number;
     secureBoot: boolean;
+    /** Debian's shim before the boot images, for firmware with Microsoft's keys only. */
+    shim: boolean;
     /** Who signs artifacts instead of the vault's keys. */
     signing?: {
       /** Gets the message on standard input and gives the raw signature; `{key}` is `foundry` or `secure-boot`. */

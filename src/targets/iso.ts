@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { stageId, type Stage } from "../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../assemble/tools.ts";
 import { espStage } from "../seal/stages/esp.ts";
+import type { Shim } from "../seal/stages/shim.ts";
 import { writerStage } from "../seal/stages/writer.ts";
 import type { Spec } from "../spec/types.ts";
 import { guidFromHash } from "./gpt.ts";
@@ -16,6 +17,8 @@ export interface MediumParts {
   files: { sha256: string };
   /** Signs a boot image for Secure Boot; its output is called `uki`. */
   sign(bootImage: Stage, name: string): Stage;
+  /** What firmware starts first. */
+  shim?: Shim;
   name: string;
   nodes: number;
   /** A tar of the package repository, for media that carry it. */
@@ -37,7 +40,7 @@ export function isoStage(tools: Tools, parts: { root: Stage; raw: Stage; medium:
     name: medium.name,
     from: "medium",
   });
-  const partition = espStage(tools, writer, medium.sign(writer, "writer-sign"), "medium");
+  const partition = espStage(tools, writer, medium.sign(writer, "writer"), "medium", "", medium.shim);
   return {
     name: "iso",
     version: scriptVersion(tools, "iso.sh"),

@@ -16,7 +16,7 @@ export function netbootStage(tools: Tools, parts: { root: Stage; raw: Stage; med
     version: scriptVersion(tools, "netboot.sh"),
     options: { epoch: tools.epoch },
     inputs: {
-      uki: { stage: medium.sign(writer, "netboot-sign"), output: "uki" },
+      uki: { stage: medium.sign(writer, "netboot"), output: "uki" },
       vmlinuz: { stage: initrd, output: "vmlinuz" },
       initrd: { stage: initrd, output: "initrd" },
       layer: { stage: writer, output: "layer" },

@@ -84,6 +84,7 @@ export function healthyAgents(layer: ClusterLayer, rootHash: string): FakeAgents
   return {
     facts: () => ({
       secureBoot: true,
+      shim: false,
       setupMode: false,
       lockdown: "integrity",
       tpm: true,

@@ -47,7 +47,7 @@ export function fakeSpec(platform: Partial<Spec["platform"]> = {}): Spec {
     substrate: { name: "qemu" },
     targets: ["raw", "qcow2"],
     install: { disk: {}, wipe: false, repository: false },
-    trust: { generation: 1, secureBoot: true, certificateDays: 90, revoked: [], operators: [] },
+    trust: { generation: 1, secureBoot: true, shim: false, certificateDays: 90, revoked: [], operators: [] },
     policy: { allowDestroy: false, openings: [] },
     convergence: { nodeTimeoutSeconds: 300, workloadTimeoutSeconds: 1800 },
     acceptance: { gates: ["fabric", "sealed", "firewall"], bootTimeoutSeconds: 600 },

@@ -104,6 +104,7 @@ function summary(path: string, lock: Lock, outcome: "kept" | "written" | "not wr
     ...(lock.machines === undefined
       ? {}
       : { machines: { packages: lock.machines.length, sizeBytes: totalBytes(lock.machines) } }),
+    ...(lock.shim === undefined ? {} : { shim: { packages: lock.shim.length, sizeBytes: totalBytes(lock.shim) } }),
     ...(lock.wheels === undefined
       ? {}
       : { wheels: { distributions: lock.wheels.length, sizeBytes: totalBytes(lock.wheels) } }),
@@ -122,6 +123,7 @@ function describe(lock: Lock): string {
     part("platform", lock.platform),
     part("foundry", lock.foundry),
     ...(lock.machines === undefined ? [] : [part("machines", lock.machines)]),
+    ...(lock.shim === undefined ? [] : [part("shim", lock.shim)]),
     ...(wheels === undefined ? [] : [`${count(wheels.length, "wheel")} (${formatBytes(totalBytes(wheels))})`]),
     ...(blobs === undefined ? [] : [`${count(blobs.length, "file")} (${formatBytes(totalBytes(blobs))})`]),
     ...(images === undefined ? [] : [`${count(images.length, "image")} (${formatBytes(imageBytes(lock))})`]),

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { stageId, type Stage } from "../../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
+import type { Shim } from "./shim.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -14,20 +15,35 @@ const layouts = {
   medium: { name: "writer-esp", fatBits: 16, smallestBytes: 16 * mebibyte, spareBytes: 2 * mebibyte },
 } as const;
 
-/** The EFI system partition that holds the signed boot image. */
+/** Room for a shim with all that belongs to it. */
+const shimBytes = 2 * mebibyte;
+
+/** The EFI system partition that holds the signed boot image; with a shim, that comes first (esp.sh). */
 export function espStage(
   tools: Tools,
   uki: Stage,
   sign: Stage,
   layout: keyof typeof layouts = "system",
   suffix = "",
+  shim?: Shim,
 ): Stage {
-  const { name, fatBits, smallestBytes, spareBytes } = layouts[layout];
+  const { name, fatBits, smallestBytes, spareBytes: spare } = layouts[layout];
+  const spareBytes = spare + (shim === undefined ? 0 : shimBytes);
   return {
     name: `${name}${suffix}`,
     version: scriptVersion(tools, "esp.sh"),
     options: { epoch: tools.epoch, fatBits, smallestBytes, spareBytes },
-    inputs: { uki: { stage: sign, output: "uki" }, unsigned: { stage: uki, output: "unsigned" } },
+    inputs: {
+      uki: { stage: sign, output: "uki" },
+      unsigned: { stage: uki, output: "unsigned" },
+      ...(shim === undefined
+        ? {}
+        : {
+            shim: { stage: shim.sign, output: "uki" },
+            manager: { stage: shim.files, output: "manager" },
+            certificate: shim.certificate,
+          }),
+    },
     outputs: ["esp"],
     async run(work) {
       const { size } = await stat(work.inputs["unsigned"]!);

@@ -1,11 +1,11 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Stage } from "../../assemble/engine.ts";
-import { attachSignature, authenticodeMessage, authenticodeSignature } from "../authenticode.ts";
+import { addSignature, attachSignature, authenticodeMessage, authenticodeSignature } from "../authenticode.ts";
 import type { Sign } from "../signer.ts";
 
 /**
- * The boot image with its Secure Boot signature. The id covers certificate and signing time, not who holds the key:
+ * The boot image with its Secure Boot signature, `attach`: added to those that it has. The id covers certificate and signing time, not who holds the key:
  * signatures are deterministic.
  */
 export function signStage(
@@ -14,6 +14,7 @@ export function signStage(
   epoch: number,
   sign: Sign,
   name = "sign",
+  attach: typeof attachSignature | typeof addSignature = attachSignature,
 ): Stage {
   return {
     name,
@@ -27,7 +28,7 @@ export function signStage(
       const raw = await sign(authenticodeMessage(image, epoch));
       const signature = authenticodeSignature(image, certificatePem, epoch, raw);
       await writeFile(join(work.out, "signature"), signature);
-      await writeFile(join(work.out, "uki"), attachSignature(image, signature));
+      await writeFile(join(work.out, "uki"), attach(image, signature));
     },
   };
 }

@@ -34,6 +34,17 @@ export const installRepository: Constraint = {
   },
 };
 
+/** A shim is for firmware that checks signatures. */
+export const shimSecureBoot: Constraint = {
+  name: "shim-secure-boot",
+  reads: ["trust.shim", "trust.secureBoot"],
+  check({ spec }) {
+    if (!spec.trust.shim || spec.trust.secureBoot) return [];
+    const message = "`trust.shim: true` is for Secure Boot, and `trust.secureBoot` is false";
+    return [{ path: ["trust", "shim"], message, hint: "leave one of the two out" }];
+  },
+};
+
 /** A machine is one node. */
 export const uniqueHardware: Constraint = {
   name: "unique-hardware",

@@ -3,7 +3,7 @@ import { uniqueItems, uniqueNodes } from "./duplicates.ts";
 import { aptSources, blobs, images } from "./sources.ts";
 import { pythonRequests } from "./inputs.ts";
 import { explicitDestroy, featureClosure, featurePlanes, possibleGatesOnly } from "./features.ts";
-import { installDisk, installRepository, uniqueHardware } from "./install.ts";
+import { installDisk, installRepository, shimSecureBoot, uniqueHardware } from "./install.ts";
 import { interfaceNames, labels } from "./names.ts";
 import { networkSyntax, overlaps } from "./networks.ts";
 import { planeSize } from "./plane-size.ts";
@@ -42,6 +42,7 @@ export const constraints: readonly Constraint[] = [
   explicitDestroy,
   installDisk,
   installRepository,
+  shimSecureBoot,
   uniqueHardware,
   possibleTargets,
   planePorts,

@@ -10,6 +10,12 @@ export const trustSchema = z
       .describe("Public signing key of the foundry this spec belongs to (signify, base64). Left out: not pinned."),
     generation: integer(1, 2_147_483_647, "Key generation of all nodes that name none.").default(1),
     secureBoot: z.boolean().default(true).describe("Firmware runs only what the foundry signed."),
+    shim: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Boot images start by Debian's shim, for firmware that holds only Microsoft's keys: the machine's operator enrols the foundry's certificate once (docs/targets.md).",
+      ),
     signing: z
       .strictObject({
         command: z
