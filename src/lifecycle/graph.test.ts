@@ -9,6 +9,7 @@ import type { Lock, LockedPackage } from "../lock/types.ts";
 import { flavoursOf } from "../spec/flavours.ts";
 import type { Spec } from "../spec/types.ts";
 import { openStore, type Store } from "../store/store.ts";
+import { makeSecureBootKeys } from "../vault/secure-boot.ts";
 import { keySigner } from "../repository/signer.ts";
 import { archiveKey } from "../vault/archive-key.ts";
 import { buildGraph, graphStages, type BuildInputs } from "./graph.ts";
@@ -255,6 +256,37 @@ test.each([true, false])("install.repository: %s: the medium carries the reposit
   const graph = buildGraph(inputs({ spec, lock: lock(locked("linux-image-6.12.2-amd64")) }), store);
   const medium = graph.targets[0]!.stage;
   expect(medium.inputs["darksite"]).toEqual(repository ? { stage: graph.darksite, output: "image" } : undefined);
+});
+
+describe("trust.shim", () => {
+  const helpers = locked("shim-helpers-amd64-signed");
+  const shim = locked("shim-signed");
+  const kernel = locked("linux-image-6.12.2-amd64");
+  function withShim(inLock: LockedPackage[], db: string) {
+    const spec: Spec = {
+      ...fakeSpec({ kernel: "generic", kernels: ["generic"] }),
+      targets: ["raw", "iso"],
+      trust: { ...fakeSpec().trust, shim: true },
+    };
+    const secureBoot = { pk: "pk", kek: "kek", db, sign: noKey };
+    return buildGraph(inputs({ spec, secureBoot, lock: { ...lock(kernel), shim: inLock } }), store);
+  }
+
+  test("disk and medium begin with the shim, firmware denies what the shim trusts by itself, signatures are published", async () => {
+    const { db } = await makeSecureBootKeys("test");
+    const graph = withShim([helpers, shim], db.certificate);
+    const stages = new Map(graphStages(graph).map((stage) => [stage.name, stage]));
+    for (const partition of ["esp", "writer-esp"]) {
+      expect(stages.get(partition)!.inputs["shim"]).toMatchObject({ stage: { name: "shim-sign" }, output: "uki" });
+    }
+    expect(stages.get("firmware")!.inputs["denied"]).toMatchObject({ stage: { name: "shim" } });
+    expect(stages.get("shim")!.inputs).toEqual({ shim: { sha256: shim.sha256 }, helpers: { sha256: helpers.sha256 } });
+    expect(graph.signatures.map(({ file }) => file)).toEqual(["boot.efi.p7", "shim.efi.p7", "writer.efi.p7"]);
+  });
+
+  test("a lock without it is an error", () => {
+    expect(() => withShim([helpers], "db")).toThrow("the lock has no shim-signed, which `trust.shim` needs");
+  });
 });
 
 test("a kernel's meta package beside it is not a second kernel", () => {

@@ -48,6 +48,7 @@ export async function publishedInputs(
     });
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
+  assertMediaSigned(manifest);
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -79,6 +80,17 @@ export async function publishedInputs(
         ? publicKey
         : parseSignifyPublicKey(`untrusted comment: key\n${manifest.seedKey}\n`).publicKey,
   };
+}
+
+/** Earlier versions published no signature of what media and netboot start. @throws KubedosError where one is missing */
+function assertMediaSigned({ artifacts, documents }: Manifest): void {
+  for (const [target, name] of Object.entries({ iso: "writer", netboot: "netboot" })) {
+    const wanted = `${name}${bootSignatureEnding}`;
+    if (!artifacts.some((one) => one.target === target) || documents.some(({ file }) => file === wanted)) continue;
+    throw new KubedosError("usage", `the target ${target} holds a signature that is not published: ${wanted}`, {
+      hint: "rebuild with the vault: `kubedos build --check`; or build with this version, which publishes it",
+    });
+  }
 }
 
 /** The spec with the targets and the repository that were published, whatever the command line said instead of it. */

@@ -20,6 +20,7 @@ function fullLock(): Lock {
       platform: [],
       foundry: [],
       machines: ["swtpm"],
+      shim: ["shim-signed"],
       python: [{ prefix: "/opt/a", requirements: ["Salt_X>=3"], without: ["zmq"] }],
     },
     platform: [],
@@ -34,6 +35,18 @@ function fullLock(): Lock {
         archive: "debian",
         suite: "trixie",
         path: "pool/main/s/swtpm/swtpm_0.7.1-1.5_amd64.deb",
+      },
+    ],
+    shim: [
+      {
+        name: "shim-signed",
+        version: "1.47+15.8-1",
+        architecture: "amd64",
+        sizeBytes: 9,
+        sha256: sha256("9"),
+        archive: "debian",
+        suite: "trixie",
+        path: "pool/main/s/shim-signed/shim-signed_1.47+15.8-1_amd64.deb",
       },
     ],
     wheels: [
@@ -77,6 +90,7 @@ test("every section is written and read again, and all its contents are listed",
   expect(formatLock(parseLock(text, "lab.lock"))).toBe(text);
   expect(lockedObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual([
     "8",
+    "9",
     "1",
     "2",
     "3",
@@ -86,7 +100,7 @@ test("every section is written and read again, and all its contents are listed",
     "7",
   ]);
   // No build needs what only capsules hold.
-  expect(buildObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
+  expect(buildObjects(fullLock()).map(({ sha256: hash }) => hash[0])).toEqual(["9", "1", "2", "3", "4", "5", "6", "7"]);
 });
 
 test.each<[string, (text: string) => string, string]>([

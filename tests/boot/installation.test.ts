@@ -134,6 +134,23 @@ test.each(["iso", "netboot"])("made again, %s has the same bytes", async (target
   expect(content.toString()).toBe("repository");
 });
 
+test("seeds of all nodes as files: one each, for their owner's eyes only", async () => {
+  const seeds = join(scratch.directory, "seed-files");
+  const { spec, vault } = project.paths;
+  const made = await kubedos(["seed", spec, "--all", "--out", seeds], { env: scratch.env });
+  expect(made).toMatchObject({ status: 0 });
+  const names = project.spec.nodes.map(({ name }) => name);
+  expect((await readdir(seeds)).toSorted()).toEqual(names.map((name) => `${name}.seed`).toSorted());
+  for (const name of names) {
+    const file = join(seeds, `${name}.seed`);
+    const content = await readFile(file);
+    expect(content.toString("latin1")).toMatch(new RegExp(`^KUBEDOS-SEED 1 \\d+\\n(.|\n)*\nnode=${name}\n`));
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+  }
+  expect(await kubedos(["seed", spec, "nobody", "--out", seeds], { env: scratch.env })).toMatchObject({ status: 2 });
+  expect((await stat(vault)).mode & 0o777).toBe(0o600);
+});
+
 test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
   const target = await disk("whole");
   const seeds = await sealedSeeds(project, passphrase);

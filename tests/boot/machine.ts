@@ -1,4 +1,6 @@
 import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 import type { KubedosEvent, NodeFacts } from "../../shared/events.ts";
 import { delay } from "../../src/host/clock.ts";
@@ -21,6 +23,8 @@ export interface Machine {
   facts(wanted: (facts: NodeFacts) => boolean): Promise<NodeFacts>;
   /** Waits for a phase. @throws Error with the console's end when it does not come or the machine ends before */
   reaches(phase: string): Promise<void>;
+  /** Types these keys on the console, one after the other. */
+  types(...keys: string[]): Promise<void>;
   /** Waits until the machine has powered itself off. */
   ends(): Promise<void>;
 }
@@ -40,6 +44,8 @@ export interface PowerOn {
 }
 
 const limitSeconds = 240;
+/** Firmware reads a serial line slowly. */
+const keyPauseMs = 1_000;
 /** Two machines at a time: the hosts that run these tests have two cores. */
 const slots = { free: 2, waiting: [] as (() => void)[] };
 
@@ -106,7 +112,7 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
 }
 
 function observe(
-  files: { console: string; events: string; controlSocket: string },
+  files: { console: string; consoleSocket: string; events: string; controlSocket: string },
   log: string,
   alive: () => Promise<boolean>,
 ): Machine {
@@ -154,6 +160,18 @@ function observe(
         return undefined;
       };
       return until("the facts that are waited for", limitSeconds, ask, end);
+    },
+    async types(...keys) {
+      const terminal = connect(files.consoleSocket);
+      try {
+        await once(terminal, "connect");
+        for (const key of keys) {
+          terminal.write(key);
+          await delay(keyPauseMs);
+        }
+      } finally {
+        terminal.destroy();
+      }
     },
     async ends() {
       await until("the end of the machine", limitSeconds, async () => !(await alive()) || undefined, end);

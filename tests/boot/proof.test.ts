@@ -153,15 +153,21 @@ describe("what differs is named", () => {
     ]);
   });
 
-  test("verify --rebuild, without the vault: an altered file of the image is named, all else is rebuilt the same", async () => {
-    const copy = await copyOf("tampered");
+  test("verify --rebuild, without the vault: an altered file of the image is named, all else, media too, is rebuilt the same", async () => {
+    const written = labSpec("lab", ["raw", "iso", "netboot"]).concat(
+      "platform: { kernel: generic }\ntrust: { shim: true }\n",
+    );
+    const media = await buildLab(scratch, "media", undefined, written);
+    const { out: published, vault, spec: specFile } = media.project.paths;
+    const copy = await copyOutput(published, join(scratch.directory, "tampered"));
     const image = join(copy, "lab.raw");
-    const offset = (await partitionOffset(image, "kubedos-root")) + (await firstBlockOf(scratch, lab, "/usr/bin/dash"));
+    const block = await firstBlockOf(scratch, media, "/usr/bin/dash");
+    const offset = (await partitionOffset(image, "kubedos-root")) + block;
     await flip(image, offset + 9);
-    const vault = lab.project.paths.vault;
     await rename(vault, `${vault}.away`);
     try {
-      const verified = await result(["verify", copy, "--key", key, "--rebuild", "--spec", spec, "--offline"]);
+      const trusted = join(published, "foundry.pub");
+      const verified = await result(["verify", copy, "--key", trusted, "--rebuild", "--spec", specFile, "--offline"]);
       const checks = verified["checks"] as { check: string; file: string; findings: { structure: string }[] }[];
       expect(verified.status).toBe(1);
       expect(checks.filter(({ check }) => check === "rebuild")).toMatchObject([

@@ -1,0 +1,62 @@
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { locateFoundry } from "../../src/assemble/foundry.ts";
+import { buildSeed } from "../../src/fabric/seed.ts";
+import { copyImage, partitionOffset, sandbox } from "./image.ts";
+import { withMachine, type Machine } from "./machine.ts";
+import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
+
+// Boot images that start by Debian's shim (`trust.shim`): on firmware with Microsoft's keys, which does not know the foundry,
+// and on firmware with the foundry's.
+let scratch: Scratch;
+let lab: BuiltLab;
+beforeAll(async () => {
+  scratch = await makeScratch();
+  lab = await buildLab(scratch, "own", undefined, `${labSpec("lab")}trust: { shim: true }\n`);
+});
+afterAll(() => scratch?.remove());
+
+async function boot(
+  name: string,
+  vars: string,
+  image: string,
+  use: (machine: Machine) => Promise<void>,
+): Promise<void> {
+  const { spec, vault } = lab.project;
+  const [, node] = spec.nodes;
+  const seed = buildSeed(spec, vault, node!.name).disk;
+  const firmware = { code: lab.built.firmware.code, vars };
+  await withMachine(scratch, { name, node: node!, image, firmware, seed }, use);
+}
+
+/** OVMF's variables with the keys that machines are sold with. */
+function microsoftKeys(): string {
+  const { directory } = locateFoundry(lab.project.lock, lab.project.store);
+  return join(directory, "usr/share/OVMF/OVMF_VARS_4M.ms.fd");
+}
+
+test.concurrent("Microsoft's keys: refused, until the operator enrols the foundry's certificate; then sealed, up to its planes", async () => {
+  const image = await copyImage(scratch, lab, "enrolled");
+  await boot("enrolled", microsoftKeys(), image, async (machine) => {
+    await machine.shows(/Verification failed: \(0x1A\) Security Violation/);
+    await enrol(machine);
+    await machine.reaches("planes");
+    const facts = await machine.facts(({ sealed }) => sealed);
+    expect(facts).toMatchObject({ secureBoot: true, setupMode: false, lockdown: "integrity", state: "encrypted" });
+  });
+});
+
+test.concurrent("the foundry's keys: started with nobody there", async () => {
+  const image = await copyImage(scratch, lab, "unattended");
+  await boot("unattended", lab.built.firmware.vars, image, (machine) => machine.reaches("sealed"));
+});
+
+test.concurrent("the foundry's keys: what Debian signed is not started, though the shim would", async () => {
+  const image = await copyImage(scratch, lab, "debian");
+  const disk = `/out/debian.raw@@${await partitionOffset(image, "kubedos-esp")}`;
+  const copy = `mcopy -i ${disk} ::/EFI/BOOT/MMX64.EFI /work/mm && mcopy -o -i ${disk} /work/mm ::/EFI/BOOT/GRUBX64.EFI`;
+  await sandbox(lab, ["sh", "-c", copy], {}, join(scratch.directory, "images"));
+  await boot("debian", lab.built.firmware.vars, image, async (machine) => {
+    await machine.shows(/Verification failed|Security Violation|Access Denied/);
+  });
+});
