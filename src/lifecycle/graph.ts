@@ -23,7 +23,7 @@ import { compressStage } from "../seal/stages/writer.ts";
 import { shimStage, type Shim } from "../seal/stages/shim.ts";
 import { addSignature } from "../seal/authenticode.ts";
 import { imageFiles } from "../seal/manifest.ts";
-import { shimPackages } from "../assemble/foundry-packages.ts";
+import type { shimPackages } from "../assemble/foundry-packages.ts";
 import { signStage } from "../seal/stages/sign.ts";
 import { writerFiles, type MediumParts } from "../targets/iso.ts";
 import { targets } from "../targets/registry.ts";

@@ -16,7 +16,9 @@ export function formatLock(lock: Lock): string {
   // Parsed, so that fields are in the schema's order whoever made them.
   const { wheels, blobs, images, thirdParty, securityData } = sectionsSchema.parse(pickSections(lock));
   const { python, ...requested } = lock.requested;
-  const names = optionalParts.flatMap((part) => (requested[part] === undefined ? [] : [[part, requested[part]]]));
+  const names = optionalParts.flatMap((part) =>
+    requested[part] === undefined ? [] : [{ part, wanted: requested[part] }],
+  );
   const packages = optionalParts.map((part) => [part, lock[part]?.map(inOrder)] as const);
   const sections = Object.entries({ ...Object.fromEntries(packages), wheels, blobs, images, thirdParty }).flatMap(
     ([name, values]) => (values === undefined ? [] : [[name, values] as const]),
@@ -29,7 +31,7 @@ export function formatLock(lock: Lock): string {
   "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
   "requested": {
     "platform": ${JSON.stringify(lock.requested.platform)},
-    "foundry": ${JSON.stringify(lock.requested.foundry)}${names.map(([name, values]) => `,\n    "${name}": ${JSON.stringify(values)}`).join("")}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
+    "foundry": ${JSON.stringify(lock.requested.foundry)}${names.map(({ part, wanted }) => `,\n    "${part}": ${JSON.stringify(wanted)}`).join("")}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
   },
   "platform": ${list(ordered)},
   "foundry": ${list(lock.foundry.map(inOrder))}${sections.map(([name, values]) => `,\n  "${name}": ${list(values)}`).join("")}${

@@ -81,6 +81,7 @@ export async function provenanceLine(
           { uri: "urn:kubedos:cluster-layer", digest: { sha256: manifest.boot.layer.sha256 } },
           ...lock.platform.map(dependency("platform")),
           ...lock.foundry.map(dependency("build tool")),
+          ...(lock.shim ?? []).map(dependency("shim")),
         ],
       },
       runDetails: { builder: { id: `urn:kubedos:foundry:${keyFingerprint(signer.publicKey)}` } },

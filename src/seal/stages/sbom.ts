@@ -23,7 +23,7 @@ const docDirectory = /^usr\/share\/doc\/([^/]+)$/;
 export function sbomStage(
   tree: Stage,
   python: Stage | undefined,
-  lock: Pick<Lock, "epoch" | "platform" | "foundry" | "wheels" | "blobs" | "images">,
+  lock: Pick<Lock, "epoch" | "platform" | "foundry" | "shim" | "wheels" | "blobs" | "images">,
   suite: string,
   files: readonly { path: string; content: string | Uint8Array }[],
   suffix = "",
@@ -31,6 +31,7 @@ export function sbomStage(
   const boot = [
     ...lock.foundry.filter(({ name }) => bootImagePackages.includes(name)),
     ...lock.platform.filter(({ name }) => /^linux-image-\d/.test(name)),
+    ...(lock.shim ?? []),
   ];
   const short = ({ name, version, architecture, sha256 }: LockedPackage) => ({ name, version, architecture, sha256 });
   const own = files.map(({ path, content }): SbomFile => {

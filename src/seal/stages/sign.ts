@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Stage } from "../../assemble/engine.ts";
-import { addSignature, attachSignature, authenticodeMessage, authenticodeSignature } from "../authenticode.ts";
+import { type addSignature, attachSignature, authenticodeMessage, authenticodeSignature } from "../authenticode.ts";
 import type { Sign } from "../signer.ts";
 
 /**
