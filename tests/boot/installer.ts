@@ -94,7 +94,9 @@ async function powerOn(
       },
       async types(line) {
         await until("the console's socket", 20, () => stat(at("console.sock")).catch(() => undefined));
-        terminal ??= connect(at("console.sock")).on("error", () => undefined);
+        terminal ??= connect(at("console.sock"))
+          .on("error", () => undefined)
+          .resume();
         terminal.write(`${line}\r`);
       },
       async ejects() {

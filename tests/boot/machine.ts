@@ -162,7 +162,8 @@ function observe(
       return until("the facts that are waited for", limitSeconds, ask, end);
     },
     async types(...keys) {
-      const terminal = connect(files.consoleSocket);
+      // Read, or the machine waits until somebody does.
+      const terminal = connect(files.consoleSocket).resume();
       try {
         await once(terminal, "connect");
         for (const key of keys) {
