@@ -1,6 +1,6 @@
 import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import type { KubedosEvent, NodeFacts } from "../../shared/events.ts";
 import { delay } from "../../src/host/clock.ts";
@@ -123,6 +123,7 @@ function observe(
     const lines = (await text(files.events)).split("\n").slice(0, -1);
     return lines.map((line) => JSON.parse(line) as KubedosEvent);
   };
+  let terminal: Socket | undefined;
   const phases = async () => (await events()).flatMap((event) => (event.type === "node.phase" ? [event.phase] : []));
   return {
     console,
@@ -162,16 +163,15 @@ function observe(
       return until("the facts that are waited for", limitSeconds, ask, end);
     },
     async types(...keys) {
-      // Read, or the machine waits until somebody does.
-      const terminal = connect(files.consoleSocket).resume();
-      try {
+      if (terminal === undefined) {
+        // Read, or the machine waits until somebody does; and kept, because what is being written to it is lost at its end.
+        terminal = connect(files.consoleSocket).resume();
         await once(terminal, "connect");
-        for (const key of keys) {
-          terminal.write(key);
-          await delay(keyPauseMs);
-        }
-      } finally {
-        terminal.destroy();
+        terminal.on("error", () => undefined);
+      }
+      for (const key of keys) {
+        terminal.write(key);
+        await delay(keyPauseMs);
       }
     },
     async ends() {
