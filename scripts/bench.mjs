@@ -1,4 +1,4 @@
-// npm run bench [-- --only build,mkosi,scale,proof,chain,nspawn,converge,salt,qemu] [--nodes 3,20] [--json FILE]
+// npm run bench [-- --only build,mkosi,scale,proof,chain,targets,nspawn,converge,salt,qemu] [--nodes 3,20] [--json FILE]
 // --nodes: of the convergence.
 // Measures what the project promises about speed and size, beside mkosi on the same machine in the same run, and prints
 // a table for docs/SPECIFICATION.md. Needs root (mkosi, nspawn). Nothing here is a test: it asserts nothing.
@@ -11,6 +11,7 @@ import { benchMkosi } from "./bench/mkosi.mjs";
 import { benchProof } from "./bench/proof.mjs";
 import { benchScale } from "./bench/scale.mjs";
 import { benchSupplyChain } from "./bench/supply-chain.mjs";
+import { benchTargets } from "./bench/targets.mjs";
 import { scratchDirectory } from "./bench/support.mjs";
 
 const argument = (name) => {
@@ -25,6 +26,7 @@ const parts = {
   scale: benchScale,
   proof: benchProof,
   chain: benchSupplyChain,
+  targets: benchTargets,
   nspawn: (scratch) => benchMachines(scratch, "nspawn", [3, 10]),
   converge: (scratch) => benchConverge(scratch, counts),
   salt: benchSalt,
