@@ -1,5 +1,6 @@
 # make lab    a sealed three-node lab from examples/lab.yaml, from bare
 # make test   everything CI runs, from bare
+# make test-netinst  the whole installation by Debian's installer
 # make check  the fast part: types, lint, format, unit tests
 # make bench  speed and size against the targets
 # make clean  what was built here; not the cache, not a running lab
@@ -7,7 +8,7 @@
 SPEC ?= examples/lab.yaml
 NODE = here="$(CURDIR)"; . scripts/find-node.sh; find_node
 
-.PHONY: lab test check bench prepare clean
+.PHONY: lab test test-netinst check bench prepare clean
 .SILENT:
 
 lab:
@@ -21,6 +22,10 @@ test:
 
 check: prepare
 	$(NODE); exec "$$node" scripts/test.mjs --fast
+
+# An hour and more without KVM: Debian's installer from power-on to a node, by BIOS and by UEFI.
+test-netinst: prepare
+	$(NODE); exec "$$node" node_modules/vitest/vitest.mjs run --project netinst
 
 bench: prepare
 	$(NODE); exec "$$node" scripts/bench.mjs

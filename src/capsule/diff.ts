@@ -29,7 +29,10 @@ export async function diffCapsules(a: string, b: string): Promise<CapsuleDiff> {
     else if (twin.sha256 !== file.sha256) files.push({ path: file.path, change: "changed", from: file, to: twin });
   }
   for (const file of other.values()) files.push({ path: file.path, change: "added", to: file });
-  const { platform, foundry, machines, shim } = diffLocks(await lockOf(a, from), await lockOf(b, to));
+  const { platform, foundry, machines, shim, netinst, installer } = diffLocks(
+    await lockOf(a, from),
+    await lockOf(b, to),
+  );
   return {
     same: files.length === 0 && facts.length === 0,
     facts,
@@ -39,6 +42,8 @@ export async function diffCapsules(a: string, b: string): Promise<CapsuleDiff> {
       ...changes(foundry, " (foundry)"),
       ...changes(machines, " (machines)"),
       ...changes(shim, " (shim)"),
+      ...changes(netinst, " (netinst)"),
+      ...changes(installer, " (installer)"),
     ],
   };
 }

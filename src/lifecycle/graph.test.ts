@@ -55,6 +55,8 @@ function inputs(change: Partial<BuildInputs> = {}, platform: Partial<Spec["platf
     ),
     layer: [{ path: "cluster.json", mode: 0o644, content: "{}" }],
     init: "#!/bin/sh\n",
+    seed: ":\n",
+    installer: { "choose-disk": ":\n", install: ":\n", "preseed.cfg": "", start: ":\n" },
     writer: { init: "#!/bin/sh\n", scripts: [{ path: "seeds", content: ":\n" }] },
     secureBoot: { pk: "pk", kek: "kek", db: "db", sign: noKey },
     signing: { publicKey: new Uint8Array(32), sign: noKey },

@@ -25,9 +25,11 @@ import { addSignature } from "../seal/authenticode.ts";
 import { imageFiles } from "../seal/manifest.ts";
 import type { shimPackages } from "../assemble/foundry-packages.ts";
 import { signStage } from "../seal/stages/sign.ts";
-import { writerFiles, type MediumParts } from "../targets/iso.ts";
+import { policyText, writerFiles, type MediumParts } from "../targets/iso.ts";
+import { grubDefault, installerArchive } from "../targets/netinst/files.ts";
+import type { NetinstParts } from "../targets/netinst/index.ts";
 import { targets } from "../targets/registry.ts";
-import { kernelPackage, sealedImage, type SealedImage } from "./images.ts";
+import { kernelPackage, packagesOf, sealedImage, type SealedImage } from "./images.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -36,10 +38,13 @@ export interface BuildInputs {
   platform: Platform;
   /** Files of the cluster layer by name (`cluster.json`, `nodes` …). */
   layer: { path: string; mode: number; content: string | Uint8Array }[];
-  /** Text of node/initrd/init. */
+  /** Texts of node/initrd/: the first program, and its part that reads the seed. */
   init: string;
+  seed: string;
   /** Texts of node/writer/: the first program of an installation medium, and the parts that it reads. */
   writer: { init: string; scripts: { path: string; content: string }[] };
+  /** Texts of node/netinst/ by name, for Debian's installer. */
+  installer: Readonly<Record<"choose-disk" | "install" | "preseed.cfg" | "start", string>>;
   /** Secure Boot certificates (PEM), and how boot images get their signatures from the key of `db`. */
   secureBoot: { pk: string; kek: string; db: string; sign: Sign };
   /** Signs what is said about the artifacts; in no stage, and so in no artifact. */
@@ -111,6 +116,7 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
         extras: { python, blobs: files, store },
         init: blob(inputs.init),
         usbStorage: spec.platform.security.usbStorage,
+        seed: blob(inputs.seed),
         layer,
         certificate,
         sign,
@@ -162,10 +168,56 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     parts.set(sealed, made);
     return made;
   };
+  const netinst = (sealed: SealedImage): NetinstParts => {
+    const policy = policyText(spec);
+    const part = (path: string) => inputs.writer.scripts.find((script) => script.path === path)!.content;
+    return {
+      name: spec.metadata.name,
+      platform: packagesOf(lock, sealed.kernel),
+      lock,
+      store,
+      kernel: kernelPackage(lock, sealed.kernel, spec.platform.kernels),
+      identity: repositoryIdentity(spec, lock, inputs.archive),
+      overlay,
+      units,
+      layer,
+      extras: { python, blobs: files, store },
+      initrdFiles: blob(
+        installerArchive(
+          { console: part("console"), disk: part("disk"), policy, "choose-disk": inputs.installer["choose-disk"] },
+          inputs.installer["preseed.cfg"],
+          inputs.archive.certificate,
+          lock.epoch,
+        ),
+      ),
+      mediumFiles: blob(
+        archive(
+          "kubedos",
+          Object.entries({
+            install: inputs.installer.install,
+            start: inputs.installer.start,
+            seed: inputs.seed,
+            "grub-default": grubDefault(),
+          }).map(([path, content]) => ({ path, mode: 0o644, content })),
+          lock.epoch,
+        ),
+      ),
+    };
+  };
   const wanted = spec.targets.map((name) => {
     const sealed = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
     const { root, uki, esp, raw } = sealed;
-    const stage = targets[name].stage({ spec, root, uki, esp, tools, raw, firmware, medium: () => medium(sealed) });
+    const stage = targets[name].stage({
+      spec,
+      root,
+      uki,
+      esp,
+      tools,
+      raw,
+      firmware,
+      medium: () => medium(sealed),
+      netinst: () => netinst(sealed),
+    });
     return { name, stage, extension: targets[name].extension };
   });
   const extra = darksite === undefined ? [] : [darksite];

@@ -44,6 +44,7 @@ export interface ImageInputs {
   init: { sha256: string };
   /** Whether nodes may use USB disks. */
   usbStorage: boolean;
+  seed: { sha256: string };
   layer: { sha256: string };
   certificate: { sha256: string };
   sign: Sign;
@@ -58,7 +59,8 @@ export function sealedImage(inputs: ImageInputs, kernel: KernelFlavour): SealedI
   const tree = treeStage(tools, own.platform, store, suffix);
   const root = rootStage(tools, tree, overlay, units, extras, suffix);
   const needs = { flavour: kernel, usbStorage: inputs.usbStorage };
-  const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), needs, inputs.init, suffix);
+  const programs = { init: inputs.init, seed: inputs.seed };
+  const initrd = initrdStage(tools, kernelPackage(lock, kernel, kernels), needs, programs, suffix);
   const uki = ukiStage(tools, root, initrd, inputs.layer, suffix);
   const sign = signStage(uki, inputs.certificate, lock.epoch, inputs.sign, `sign${suffix}`);
   const esp = espStage(tools, uki, sign, "system", suffix, inputs.shim);
@@ -74,7 +76,7 @@ function isOfFlavour(name: string, flavour: KernelFlavour): boolean {
 }
 
 /** The locked packages without the other kernel, where the lock holds two. */
-function packagesOf(lock: Lock, flavour: KernelFlavour): Lock["platform"] {
+export function packagesOf(lock: Lock, flavour: KernelFlavour): Lock["platform"] {
   return lock.platform.filter(({ name }) => !kernelImage.test(name) || isOfFlavour(name, flavour));
 }
 

@@ -1,4 +1,5 @@
 import { foundryPackages, machinePackages, pythonFoundryPackages, shimPackages } from "../assemble/foundry-packages.ts";
+import { netinstRequest } from "../targets/netinst/packages.ts";
 import { outlinePlatform } from "../features/collect.ts";
 import type { RunContext } from "../host/context.ts";
 import { openRegistry } from "../acquire/registry.ts";
@@ -35,6 +36,7 @@ export function lockRequest(spec: Spec): InputsRequest {
     foundry: [...foundryPackages, ...(wheels.length > 0 ? pythonFoundryPackages : [])].toSorted(),
     machines: machinePackages,
     ...(spec.trust.shim ? { shim: shimPackages } : {}),
+    ...(spec.targets.includes("netinst") ? { netinst: netinstRequest } : {}),
     python: wheels,
     blobs: spec.platform.blobs,
     images: spec.platform.images,

@@ -22,7 +22,7 @@ import { chooseProtection } from "../vault/unlock.ts";
 import { createVault, openVault, vaultExists } from "../vault/vault.ts";
 import { readPlaybooks, readStates } from "./content.ts";
 import type { BuildInputs } from "./graph.ts";
-import { writerTexts } from "./writer-texts.ts";
+import { installerTexts, writerTexts } from "./writer-texts.ts";
 import { lockMismatches, lockRequest, makeLock } from "./lock.ts";
 import { chooseSigners } from "./signers.ts";
 
@@ -91,7 +91,9 @@ export async function openProject(specFile: string, options: ProjectOptions, con
     platform,
     layer: [...layerFiles(layer, vault), ...content],
     init: await readProjectFile("node/initrd/init"),
+    seed: await readProjectFile("node/initrd/seed"),
     writer: await writerTexts(),
+    installer: await installerTexts(),
     secureBoot: {
       pk: vault.secureBoot.pk.certificate,
       kek: vault.secureBoot.kek.certificate,

@@ -18,7 +18,7 @@ import { loadSpec } from "../spec/load.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 import { parseSignifyPublicKey, rawSignature } from "../vault/signify.ts";
 import type { BuildInputs } from "./graph.ts";
-import { writerTexts } from "./writer-texts.ts";
+import { installerTexts, writerTexts } from "./writer-texts.ts";
 
 const bootSignatureEnding = ".efi.p7";
 const layerPrefix = "kubedos/layer/";
@@ -49,6 +49,11 @@ export async function publishedInputs(
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
   assertMediaSigned(manifest);
+  if (spec.targets.includes("netinst")) {
+    throw new KubedosError("usage", "the target netinst holds a signature that is published nowhere else", {
+      hint: "rebuild with the vault: `kubedos build --check`",
+    });
+  }
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -65,7 +70,9 @@ export async function publishedInputs(
     platform: collectPlatform(spec, projectAssets()),
     layer,
     init: await readProjectFile("node/initrd/init"),
+    seed: await readProjectFile("node/initrd/seed"),
     writer: await writerTexts(),
+    installer: await installerTexts(),
     secureBoot: {
       pk: await text(certificates.pk),
       kek: await text(certificates.kek),

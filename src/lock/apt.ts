@@ -158,7 +158,7 @@ export function parsePrintUris(text: string, bases: Record<string, string>): Omi
     .split("\n")
     .filter((line) => line.startsWith("'"))
     .map((line) => {
-      const match = /^'([^']+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb (\d+) SHA256:([0-9a-f]{64})$/.exec(line.trim());
+      const match = /^'([^']+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.u?deb (\d+) SHA256:([0-9a-f]{64})$/.exec(line.trim());
       if (match === null) {
         throw new KubedosError("failed", `apt printed a package without name, size and SHA256: ${line}`, {
           hint: "the archive's index must carry SHA256 sums",

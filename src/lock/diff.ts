@@ -21,11 +21,13 @@ export interface LockDiff {
   foundry: PackageDiff;
   machines: PackageDiff;
   shim: PackageDiff;
+  netinst: PackageDiff;
+  installer: PackageDiff;
   /** Every other input: a line of those that only one of the two locks has. */
   inputs: { added: string[]; removed: string[] };
 }
 
-const packageParts = ["platform", "foundry", "machines", "shim"] as const;
+const packageParts = ["platform", "foundry", "machines", "shim", "netinst", "installer"] as const;
 
 /** Compares two locks. */
 export function diffLocks(from: Lock, to: Lock): LockDiff {
@@ -35,6 +37,8 @@ export function diffLocks(from: Lock, to: Lock): LockDiff {
     foundry: diffPackages(from.foundry, to.foundry),
     machines: diffPackages(from.machines ?? [], to.machines ?? []),
     shim: diffPackages(from.shim ?? [], to.shim ?? []),
+    netinst: diffPackages(from.netinst ?? [], to.netinst ?? []),
+    installer: diffPackages(from.installer ?? [], to.installer ?? []),
     inputs: diffLines(inputLines(from), inputLines(to)),
   };
 }

@@ -16,12 +16,13 @@ export function formatLock(lock: Lock): string {
   // Parsed, so that fields are in the schema's order whoever made them.
   const { wheels, blobs, images, thirdParty, securityData } = sectionsSchema.parse(pickSections(lock));
   const { python, ...requested } = lock.requested;
-  const names = optionalParts.flatMap((part) =>
-    requested[part] === undefined ? [] : [{ part, wanted: requested[part] }],
-  );
-  const packages = optionalParts.map((part) => [part, lock[part]?.map(inOrder)] as const);
-  const sections = Object.entries({ ...Object.fromEntries(packages), wheels, blobs, images, thirdParty }).flatMap(
-    ([name, values]) => (values === undefined ? [] : [[name, values] as const]),
+  const names = optionalParts
+    .filter((part) => requested[part] !== undefined)
+    .map((part) => `,\n    "${part}": ${JSON.stringify(requested[part])}`);
+  const packages: Record<string, Lock["platform"] | undefined> = {};
+  for (const part of optionalParts) packages[part] = lock[part]?.map(inOrder);
+  const sections = Object.entries({ ...packages, wheels, blobs, images, thirdParty }).flatMap(([name, values]) =>
+    values === undefined ? [] : [[name, values] as const],
   );
   const ordered = lock.platform.map(inOrder);
   return `{
@@ -31,7 +32,7 @@ export function formatLock(lock: Lock): string {
   "suites": ${list(lock.suites.map(({ archive, suite, components, releaseSha256, date }) => ({ archive, suite, components, releaseSha256, date })))},
   "requested": {
     "platform": ${JSON.stringify(lock.requested.platform)},
-    "foundry": ${JSON.stringify(lock.requested.foundry)}${names.map(({ part, wanted }) => `,\n    "${part}": ${JSON.stringify(wanted)}`).join("")}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
+    "foundry": ${JSON.stringify(lock.requested.foundry)}${names.join("")}${python === undefined ? "" : `,\n    "python": ${list(python, 4)}`}
   },
   "platform": ${list(ordered)},
   "foundry": ${list(lock.foundry.map(inOrder))}${sections.map(([name, values]) => `,\n  "${name}": ${list(values)}`).join("")}${
@@ -125,7 +126,7 @@ export function parseLock(text: string, file: string): Lock {
 const restoreHint = "a lock is not edited by hand: restore it from version control, or run `kubedos lock --update`";
 
 /** Sections of a lock that list Debian's packages; those that not every lock has. */
-const optionalParts = ["machines", "shim"] as const;
+const optionalParts = ["machines", "shim", "netinst", "installer"] as const;
 const packageParts = ["platform", "foundry", ...optionalParts] as const;
 
 function orderProblems(lock: Lock, text: string, file: string): Problem[] {
@@ -145,7 +146,10 @@ function orderProblems(lock: Lock, text: string, file: string): Problem[] {
       problems.push({ message: `${part}: ${what}`, at: at(entry.name) });
     });
     const names = lock.requested[part] ?? [];
-    const closure = part === "machines" ? [...packages, ...lock.foundry] : packages;
+    const base = { platform: [], foundry: [], machines: lock.foundry, shim: [], netinst: lock.platform, installer: [] }[
+      part
+    ];
+    const closure = [...packages, ...base];
     const listed = new Set(closure.map((entry) => entry.name));
     names.forEach((name, index) => {
       const place = { file, line: lineOf(text, `"${part}"`) };

@@ -17,6 +17,12 @@ import { keyFingerprints } from "./openpgp-key.ts";
 import { suitesOfProfile } from "./suites.ts";
 import { lockFormat, type Lock, type LockedPackage } from "./types.ts";
 
+/** Component of the archive with the installer's parts. */
+const installerComponent = "main/debian-installer";
+
+/** Sections of a lock that name Debian's packages. */
+type PackageSection = "platform" | "foundry" | "machines" | "shim" | "netinst" | "installer";
+
 /** What to lock. */
 export interface LockRequest {
   /** Debian suite, e.g. `trixie`. */
@@ -31,6 +37,8 @@ export interface LockRequest {
   machines?: readonly string[];
   /** Names of packages of which boot images take files, without what they depend on. */
   shim?: readonly string[];
+  /** What the target netinst needs beside the platform. */
+  netinst?: NetinstRequest;
   /** Apt sources beside Debian's. */
   sources?: readonly SpecSource[];
   /** Components of the archive. Default: `main`. */
@@ -39,6 +47,16 @@ export interface LockRequest {
   keyring?: string;
   /** Cache directory, for the indexes. Default: the user's. */
   cache?: string;
+}
+
+/** What an installation by Debian's installer needs. */
+export interface NetinstRequest {
+  /** Packages that come to the platform's; sets that exclude each other (boot loaders) are resolved one by one. */
+  packages: readonly (readonly string[])[];
+  /** The installer's own parts (udebs). */
+  installer: readonly string[];
+  /** Of what these need, the parts that come from elsewhere. */
+  without: readonly string[];
 }
 
 /**
@@ -70,6 +88,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
       const foundry = await resolveClosure(apt, request.foundry, signal);
       const machines = await machineClosure(apt, request, foundry, signal);
       const shim = await shimPackages(apt, request, signal);
+      const netinst = await netinstClosures(apt, request, platform, context);
       const suites = await readSuites(apt);
       emit({ type: "stage.done", stage, id: stage, seconds: seconds() });
       return {
@@ -82,6 +101,7 @@ export async function createLock(request: LockRequest, context: RunContext): Pro
         foundry,
         ...(machines === undefined ? {} : { machines }),
         ...(shim === undefined ? {} : { shim }),
+        ...netinst,
         ...(request.sources === undefined || request.sources.length === 0
           ? {}
           : { thirdParty: lockedSources(request.sources) }),
@@ -116,6 +136,41 @@ async function shimPackages(
   return (await resolveClosure(apt, shim, signal)).filter(({ name }) => shim.includes(name));
 }
 
+/** Debian's kernels and their modules as the installer packs them: the medium has the platform's own kernel. */
+const installerKernel = /-di$/;
+
+/** What the target netinst installs beyond the platform, and the parts of the installer. */
+async function netinstClosures(
+  apt: PrivateApt,
+  request: LockRequest,
+  platform: readonly LockedPackage[],
+  context: RunContext,
+): Promise<Pick<Lock, "netinst" | "installer">> {
+  if (request.netinst === undefined) return {};
+  const there = new Set(platform.map(({ sha256 }) => sha256));
+  const packages = new Map<string, LockedPackage>();
+  for (const set of request.netinst.packages) {
+    const closure = await resolveClosure(apt, [...request.platform, ...set], context.signal);
+    for (const item of closure) if (!there.has(item.sha256)) packages.set(item.name, item);
+  }
+  const { installer: names, without } = request.netinst;
+  const own = { ...request, profile: "base", components: [installerComponent], sources: [] } as const;
+  const installer = await withIndexes(own, context, async (parts) => {
+    const [release] = await readSuites(parts);
+    const known = (await readSuites(apt)).some(({ releaseSha256 }) => releaseSha256 === release?.releaseSha256);
+    if (!known) {
+      throw new KubedosError("failed", `${request.suite} changed while the lock was made`, {
+        hint: "run `kubedos lock` again",
+      });
+    }
+    return resolveClosure(parts, names, context.signal);
+  });
+  return {
+    netinst: [...packages.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+    installer: installer.filter(({ name }) => !installerKernel.test(name) && !without.includes(name)),
+  };
+}
+
 /**
  * Brings the indexes of the request's suites up to date, in a private apt, and works with them while nobody else does.
  *
@@ -127,11 +182,12 @@ export async function withIndexes<T>(
   work: (apt: PrivateApt) => Promise<T>,
 ): Promise<T> {
   const { emit, signal } = context;
+  const forInstaller = request.components?.includes(installerComponent) === true;
   // 1. One private apt a suite and profile; a second kubedos waits for the first
   const directory = join(
     request.cache ?? cacheDirectory(),
     "apt",
-    `${request.suite}-${request.profile}`.replaceAll(/[^\w.+-]/g, "_"),
+    `${request.suite}-${request.profile}${forInstaller ? "-installer" : ""}`.replaceAll(/[^\w.+-]/g, "_"),
   );
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const lease = await takeExclusive(join(directory, "kubedos.lease"), signal, (pid) => {
@@ -192,13 +248,19 @@ export function lockedSources(sources: readonly SpecSource[]): LockedSource[] {
 /** Whether the lock was made for exactly these packages and suites; if not, what differs. */
 export function lockMatches(
   lock: Pick<Lock, "requested" | "suites">,
-  request: Pick<LockRequest, "platform" | "foundry" | "shim" | "suite" | "profile" | "components" | "sources">,
+  request: Pick<
+    LockRequest,
+    "platform" | "foundry" | "shim" | "netinst" | "suite" | "profile" | "components" | "sources"
+  >,
 ): { matches: boolean; added: string[]; removed: string[]; suites: boolean } {
   const wanted = requestedNames(request);
+  // What only another target needs may stay in a lock.
   const all = (names: Lock["requested"]) => [
     ...names.platform,
     ...names.foundry.map((name) => `${name} (foundry)`),
     ...(names.shim ?? []).map((name) => `${name} (shim)`),
+    ...(wanted.netinst === undefined ? [] : (names.netinst ?? []).map((name) => `${name} (netinst)`)),
+    ...(wanted.netinst === undefined ? [] : (names.installer ?? []).map((name) => `${name} (installer)`)),
   ];
   const added = all(wanted).filter((name) => !all(lock.requested).includes(name));
   const removed = all(lock.requested).filter((name) => !all(wanted).includes(name));
@@ -209,14 +271,17 @@ export function lockMatches(
 }
 
 function requestedNames(
-  request: Pick<LockRequest, "platform" | "foundry" | "machines" | "shim">,
-): Pick<Lock["requested"], "platform" | "foundry" | "machines" | "shim"> {
+  request: Pick<LockRequest, "platform" | "foundry" | "machines" | "shim" | "netinst">,
+): Pick<Lock["requested"], PackageSection> {
   const sorted = (names: readonly string[]) => [...new Set(names)].toSorted();
-  const { platform, foundry, machines, shim } = request;
+  const { platform, foundry, machines, shim, netinst } = request;
   return {
     platform: sorted(platform),
     foundry: sorted(foundry),
     ...(machines === undefined ? {} : { machines: sorted(machines) }),
     ...(shim === undefined ? {} : { shim: sorted(shim) }),
+    ...(netinst === undefined
+      ? {}
+      : { netinst: sorted(netinst.packages.flat()), installer: sorted(netinst.installer) }),
   };
 }

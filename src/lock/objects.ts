@@ -15,7 +15,7 @@ export interface LockedObject {
  * a capsule holds.
  */
 export function lockedObjects(lock: Lock): LockedObject[] {
-  const debs = [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? [])].map(debObject);
+  const debs = [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...othersOf(lock)].map(debObject);
   const wheels = (lock.wheels ?? []).map(({ name, version, sha256, sizeBytes }) => {
     return { name, version, sha256, sizeBytes, kind: "wheel" as const };
   });
@@ -47,7 +47,12 @@ export function lockedObjects(lock: Lock): LockedObject[] {
 /** What `acquire` fetches for a build, Debian's packages as they are; what only capsules hold is not among it. */
 export function buildObjects(lock: Lock): (LockedPackage | LockedObject)[] {
   const others = lockedObjects(lock).filter(({ kind }) => kind !== "deb");
-  return [...lock.platform, ...lock.foundry, ...(lock.shim ?? []), ...others];
+  return [...lock.platform, ...lock.foundry, ...othersOf(lock), ...others];
+}
+
+/** Packages that are in locks of some specs only. */
+function othersOf({ shim = [], netinst = [], installer = [] }: Lock): LockedPackage[] {
+  return [...shim, ...netinst, ...installer];
 }
 
 function debObject({ name, version, sha256, sizeBytes }: LockedPackage): LockedObject {

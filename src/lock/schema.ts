@@ -16,7 +16,7 @@ const suitePath = z
 /** No `..`, no absolute path: paths are joined to mirrors and to directories. */
 const poolPath = z
   .string()
-  .regex(/^[\w.+~:%-]+(\/[\w.+~:%-]+)*\.deb$/, "must be a relative path that ends in .deb")
+  .regex(/^[\w.+~:%-]+(\/[\w.+~:%-]+)*\.u?deb$/, "must be a relative path that ends in .deb or .udeb")
   .refine((path) => !path.split("/").some((part) => part === ".." || part === "."), "must not contain . or ..");
 
 const lockedPackage = z.strictObject({
@@ -95,6 +95,8 @@ export const lockSchema = z.strictObject({
     foundry: z.array(packageName),
     machines: z.array(packageName).optional(),
     shim: z.array(packageName).optional(),
+    netinst: z.array(packageName).min(1).optional(),
+    installer: z.array(packageName).min(1).optional(),
     python: z
       .array(
         z.strictObject({
@@ -110,6 +112,8 @@ export const lockSchema = z.strictObject({
   foundry: z.array(lockedPackage),
   machines: z.array(lockedPackage).optional(),
   shim: z.array(lockedPackage).optional(),
+  netinst: z.array(lockedPackage).min(1).optional(),
+  installer: z.array(lockedPackage).min(1).optional(),
   wheels: z.array(lockedWheel).min(1).optional(),
   blobs: z.array(lockedBlob).min(1).optional(),
   images: z.array(lockedImage).min(1).optional(),

@@ -72,7 +72,7 @@ export async function lockSecurity(
   if (document === undefined) return undefined;
   const suite = lock.suites.find(({ archive }) => archive === "debian")?.suite ?? "";
   const sources = new Set(
-    [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? [])].map(
+    [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? []), ...(lock.netinst ?? [])].map(
       (item) => sourceOf(item).name,
     ),
   );

@@ -19,7 +19,7 @@ export interface LockedPackage {
   /** Archive the path is relative to: `debian` or `debian-security`. */
   archive: string;
   suite: string;
-  /** Pool path, e.g. `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. */
+  /** Pool path, e.g. `pool/main/b/bash/bash_5.2.37-2_amd64.deb`; an installer's part ends in `.udeb`. */
   path: string;
   /** Source package, where it is not the one that path and version say: for the security audit. */
   source?: { name: string; version: string };
@@ -44,7 +44,15 @@ export interface Lock {
   architecture: "amd64";
   suites: LockedSuite[];
   /** What was asked for, sorted; a spec that asks for something else needs `lock --update`. */
-  requested: { platform: string[]; foundry: string[]; machines?: string[]; shim?: string[]; python?: PythonRequest[] };
+  requested: {
+    platform: string[];
+    foundry: string[];
+    machines?: string[];
+    shim?: string[];
+    netinst?: string[];
+    installer?: string[];
+    python?: PythonRequest[];
+  };
   /** Closures, sorted by name. */
   platform: LockedPackage[];
   foundry: LockedPackage[];
@@ -52,6 +60,10 @@ export interface Lock {
   machines?: LockedPackage[];
   /** Debian's shim, where the spec wants boot images that start by it. Single packages, no closure. */
   shim?: LockedPackage[];
+  /** What the target netinst installs or starts from beyond the platform; absent where no spec has that target. */
+  netinst?: LockedPackage[];
+  /** Parts of Debian's installer (udebs) on the medium of that target. */
+  installer?: LockedPackage[];
   /** Absent where the spec asks for none; sorted by prefix, by what they build, and by name. */
   wheels?: LockedWheel[];
   /** Sorted by name. */

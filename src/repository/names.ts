@@ -4,6 +4,8 @@ export const repositoryOrigin = "kubedos";
 /** The one component and architecture. */
 export const component = "main";
 export const indexDirectory = `${component}/binary-amd64`;
+/** Where the index of the installer's parts (udebs) is. */
+export const installerDirectory = `${component}/debian-installer/binary-amd64`;
 
 /** File name of the certificate that `Signed-By` names, in the repository's root. */
 export const certificateName = "archive.asc";

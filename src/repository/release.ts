@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { dirname } from "node:path";
 import { certificateName, component, indexDirectory, repositoryOrigin } from "./names.ts";
 import type { ArchiveSigner } from "./signer.ts";
 
@@ -26,7 +27,7 @@ export function certificateFile(signer: ArchiveSigner): RepositoryFile {
  * Everything below `dists/<suite>`: the indexes, the same by hash, Release and its two kinds of signature. Pure and
  * deterministic.
  *
- * @param indexes content by name, e.g. `Packages`, in `main/binary-amd64/`
+ * @param indexes content by name, e.g. `Packages`, in `main/binary-amd64/`; a name with slashes is a path from the suite's folder
  */
 export function suiteFiles(
   fields: ReleaseFields,
@@ -37,12 +38,16 @@ export function suiteFiles(
   const names = Object.keys(indexes).toSorted();
   const listed = names.map((name) => {
     const content = indexes[name]!;
-    return { name, content, sha256: createHash("sha256").update(content).digest("hex") };
+    const path = name.includes("/") ? name : `${indexDirectory}/${name}`;
+    return { path, content, sha256: createHash("sha256").update(content).digest("hex") };
   });
   const release = releaseText(fields, listed);
   return [
-    ...listed.map(({ name, content }) => ({ path: `${root}/${indexDirectory}/${name}`, content })),
-    ...listed.map(({ sha256, content }) => ({ path: `${root}/${indexDirectory}/by-hash/SHA256/${sha256}`, content })),
+    ...listed.map(({ path, content }) => ({ path: `${root}/${path}`, content })),
+    ...listed.map(({ path, sha256, content }) => ({
+      path: `${root}/${dirname(path)}/by-hash/SHA256/${sha256}`,
+      content,
+    })),
     { path: `${root}/Release`, content: Buffer.from(release) },
     { path: `${root}/InRelease`, content: Buffer.from(signer.clearsign(release, fields.date)) },
     { path: `${root}/Release.gpg`, content: Buffer.from(signer.sign(release, fields.date)) },
@@ -51,9 +56,9 @@ export function suiteFiles(
 
 function releaseText(
   { suite, label, date }: ReleaseFields,
-  files: readonly { name: string; content: Uint8Array; sha256: string }[],
+  files: readonly { path: string; content: Uint8Array; sha256: string }[],
 ): string {
-  const lines = files.map(({ name, content, sha256 }) => ` ${sha256} ${content.length} ${indexDirectory}/${name}\n`);
+  const lines = files.map(({ path, content, sha256 }) => ` ${sha256} ${content.length} ${path}\n`);
   return [
     `Origin: ${repositoryOrigin}\n`,
     `Label: ${label}\n`,

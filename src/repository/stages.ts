@@ -12,14 +12,20 @@ import { tarEnd, tarPadding, ustarHeader } from "../targets/tar.ts";
 import type { ArchiveSigner } from "./signer.ts";
 import { inputFiles, type ObjectFile } from "./inputs.ts";
 import { poolFiles, type PoolFile } from "./pool.ts";
+import { installerDirectory } from "./names.ts";
 import { certificateFile, suiteFiles, type ReleaseFields, type RepositoryFile } from "./release.ts";
 
 /** apt's index of packages that are in the store. Changes with the lock only. */
-export function packagesStage(tools: Tools, packages: readonly LockedPackage[], store: Store): Stage {
+export function packagesStage(
+  tools: Tools,
+  packages: readonly LockedPackage[],
+  store: Store,
+  name = "packages",
+): Stage {
   const files = poolFiles(packages);
   const objects = join(store.directory, "store/sha256");
   return {
-    name: "packages",
+    name,
     version: scriptVersion(tools, "packages.sh"),
     options: { packages: files.map(({ path, entry }) => [path, entry.sha256]) },
     inputs: {},
@@ -76,6 +82,41 @@ export function darksiteStage(packagesIndex: Stage, lock: Lock, identity: Reposi
       const others = inputFiles(lock, signer, fields.date);
       const files = [...repositoryFiles(identity, indexes), ...others.files];
       const members = archiveMembers(files, [...pool, ...others.objects], fields.date, store);
+      await pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, "image")), {
+        signal: work.signal,
+      });
+    },
+  };
+}
+
+/**
+ * A repository for Debian's installer, as a tar: packages, and the installer's parts with an index of their own.
+ *
+ * @param indexes of the packages and of the parts, each with an output `Packages`
+ */
+export function installerRepositoryStage(
+  indexes: { packages: Stage; parts: Stage },
+  files: readonly LockedPackage[],
+  identity: RepositoryIdentity,
+  store: Store,
+): Stage {
+  const { fields, signer } = identity;
+  const pool = poolFiles(files).map(poolObject);
+  return {
+    name: "netinst-repository",
+    version: "1",
+    options: { ...fields, certificate: signer.certificate },
+    inputs: {
+      packages: { stage: indexes.packages, output: "Packages" },
+      parts: { stage: indexes.parts, output: "Packages" },
+    },
+    outputs: ["image"],
+    async run(work) {
+      const own = repositoryFiles(identity, {
+        Packages: await readFile(work.inputs["packages"]!),
+        [`${installerDirectory}/Packages`]: await readFile(work.inputs["parts"]!),
+      });
+      const members = archiveMembers(own, pool, fields.date, store);
       await pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, "image")), {
         signal: work.signal,
       });

@@ -7,7 +7,15 @@ import { openQcow2, openRaw, type DiskImage } from "./verify-image.ts";
 import { verifyTool } from "./verify-tools.ts";
 
 /** Artifacts that are no disk: their hash speaks for them; a medium's writer checks the image that it holds. */
-export const disklessTargets: readonly string[] = ["darksite", "iso", "netboot", "firecracker", "packer", "terraform"];
+export const disklessTargets: readonly string[] = [
+  "darksite",
+  "iso",
+  "netboot",
+  "netinst",
+  "firecracker",
+  "packer",
+  "terraform",
+];
 
 /**
  * The disk in an artifact. raw, qcow2 and vhd are read in place; the other formats are unpacked into `scratch`.

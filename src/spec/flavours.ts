@@ -1,7 +1,7 @@
 import type { KernelFlavour, Spec, TargetName } from "./types.ts";
 
 /** Targets for real machines, which the cloud kernel has no drivers for. */
-const metalTargets: readonly TargetName[] = ["metal", "iso", "netboot"];
+const metalTargets: readonly TargetName[] = ["metal", "iso", "netboot", "netinst"];
 
 interface WithKernel {
   platform: Pick<Spec["platform"], "kernel">;

@@ -15,6 +15,7 @@ export const targetNames = [
   "ami",
   "iso",
   "netboot",
+  "netinst",
   "firecracker",
   "packer",
   "terraform",

@@ -72,6 +72,20 @@ export function writerFiles(
   layer: readonly { path: string; content: string | Uint8Array }[],
   scripts: readonly { path: string; content: string }[],
 ): { path: string; content: string | Uint8Array }[] {
+  const hardware = spec.nodes.flatMap((node) =>
+    Object.entries(node.hardware ?? {}).map(([kind, value]) => `${node.name} ${kind} ${value}\n`),
+  );
+  const trusted = layer.filter(({ path }) => ["foundry.pub", "cluster-id", "nodes"].includes(path));
+  return [
+    ...trusted,
+    ...scripts,
+    { path: "policy", content: policyText(spec) },
+    { path: "hardware", content: hardware.join("") },
+  ];
+}
+
+/** The spec's policy for disks as node/writer/disk reads it. */
+export function policyText(spec: Pick<Spec, "install">): string {
   const { disk, wipe, server } = spec.install;
   const policy = {
     want_serial: disk.serial ?? "",
@@ -81,15 +95,7 @@ export function writerFiles(
     wipe: wipe ? "yes" : "no",
     want_server: server ?? "",
   };
-  const hardware = spec.nodes.flatMap((node) =>
-    Object.entries(node.hardware ?? {}).map(([kind, value]) => `${node.name} ${kind} ${value}\n`),
-  );
-  const trusted = layer.filter(({ path }) => ["foundry.pub", "cluster-id", "nodes"].includes(path));
-  const policyLines = Object.entries(policy).map(([key, value]) => `${key}='${value}'\n`);
-  return [
-    ...trusted,
-    ...scripts,
-    { path: "policy", content: policyLines.join("") },
-    { path: "hardware", content: hardware.join("") },
-  ];
+  return Object.entries(policy)
+    .map(([key, value]) => `${key}='${value}'\n`)
+    .join("");
 }

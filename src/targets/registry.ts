@@ -6,6 +6,7 @@ import { amiStage } from "./ami.ts";
 import { gceStage, ovaStage, vhdStage, vhdxStage, vmdkStage } from "./containers.ts";
 import { isoStage } from "./iso.ts";
 import { netbootStage } from "./netboot.ts";
+import { netinstStage } from "./netinst/index.ts";
 import { firecrackerStage } from "./firecracker/index.ts";
 import { packerStage } from "./packer/index.ts";
 import { writeRawImage } from "./raw.ts";
@@ -137,6 +138,14 @@ export const targets = {
     needs: `${firmwareKeys}, or Secure Boot off; \`hardware.mac\` of the nodes`,
     extension: "netboot.tar",
     stage: (parts) => netbootStage(parts.tools, { ...parts, medium: parts.medium() }),
+  },
+  netinst: {
+    name: "netinst",
+    summary:
+      "Debian's installer, offline and without questions: installs the platform's packages file by file, unsealed",
+    needs: "BIOS or UEFI (also with Microsoft's keys); platform.state: plain; a disk of 4 GiB; the node's seed",
+    extension: "netinst.iso",
+    stage: (parts) => netinstStage(parts.tools, parts.netinst()),
   },
   firecracker: {
     name: "firecracker",

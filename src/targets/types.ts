@@ -1,6 +1,7 @@
 import type { Stage } from "../assemble/engine.ts";
 import type { Tools } from "../assemble/tools.ts";
 import type { MediumParts } from "./iso.ts";
+import type { NetinstParts } from "./netinst/index.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 
 /** What a target is made from. */
@@ -17,6 +18,8 @@ export interface SealedParts {
   firmware: Stage;
   /** For what installs the image on machines; the same at each call. */
   medium(): MediumParts;
+  /** For Debian's installer. */
+  netinst(): NetinstParts;
 }
 
 /** One output format. */

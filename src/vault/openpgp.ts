@@ -170,3 +170,9 @@ function uint32(value: number): Buffer {
   bytes.writeUInt32BE(value);
   return bytes;
 }
+
+/** The bytes inside of ASCII armor (RFC 9580, 6.2); a checksum line is passed over. */
+export function openpgpDearmor(text: string): Buffer {
+  const body = /^-----BEGIN [^\n]*\n(?:[^\n]+: [^\n]*\n)*\n([^-]*)^-----END /m.exec(text)?.[1] ?? "";
+  return Buffer.from(body.replace(/^=.*$/m, ""), "base64");
+}

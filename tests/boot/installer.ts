@@ -34,9 +34,11 @@ export interface InstallerOptions {
   /** UEFI with Secure Boot; absent: BIOS. The variables are changed. */
   firmware?: { code: string; vars: string };
   extraArguments?: string[];
+  /** How long each thing may take that is waited for. */
+  limitSeconds?: number;
 }
 
-const limitSeconds = 240;
+const usualSeconds = 240;
 
 /** Powers a machine on and ends it whatever happens. */
 export async function withInstaller(
@@ -56,6 +58,7 @@ async function powerOn(
   await mkdir(directory, { recursive: true });
   const at = (name: string) => join(directory, name);
   for (const stale of ["console", "console.sock", "qmp.sock"]) await rm(at(stale), { force: true });
+  const { limitSeconds = usualSeconds } = options;
   const accelerator = await chooseAccelerator(scratch.context);
   const disks = options.disks.flatMap((disk, index) => [
     ...["-drive", `if=none,id=disk${index},${disk}`],

@@ -21,7 +21,7 @@ import { withMicroVm, type MachineConfig, type MicroVm } from "./microvm.ts";
 import { buildLab, labSpec, makeScratch, until, type BuiltLab, type Scratch } from "./support.ts";
 
 // The manufactured image in every format: read back by the foundry's qemu-img, and made twice.
-const formats = targetNames.filter((name) => name !== "iso" && name !== "netboot"); // see installation.test.ts
+const formats = targetNames.filter((name) => !["iso", "netboot", "netinst"].includes(name)); // see installation.test.ts, netinst.test.ts
 let scratch: Scratch;
 let lab: BuiltLab;
 let built: BuildResult;

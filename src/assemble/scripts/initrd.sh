@@ -28,6 +28,7 @@ for tool in $TOOLS; do
 done | sort -u | while read -r library; do cp -L "$library" "$image/lib/x86_64-linux-gnu/"; done
 cp /in/init "$image/init"
 chmod 755 "$image/init"
+[ ! -e /in/seed ] || cp /in/seed "$image/seed"
 find "$image" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 (cd "$image" && find . | LC_ALL=C sort | cpio --quiet -o -H newc --reproducible -R 0:0) | zstd -q -12 -T1 > /out/initrd
 echo "uname $version"

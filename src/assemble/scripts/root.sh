@@ -6,21 +6,10 @@ umask 022
 root=/work/root
 mkdir "$root"
 tar -xpf /in/tree -C "$root" --numeric-owner
-if [ -e /in/python ]; then tar -xpf /in/python -C "$root" --numeric-owner --keep-directory-symlink; fi
-if [ -e /in/blobs ]; then
-  while read -r mode object path; do
-    install -D -m "$mode" -o 0 -g 0 "/in/objects/$object" "$root$path"
-  done < /in/blobs
-fi
 # 1. The features' files, users and units.
-(cd "$root" && cpio --quiet -idmu --no-absolute-filenames < /in/overlay)
-cp /in/units /work/units
 mkdir -p "$root/dev"
 mount --bind /dev "$root/dev"
-chroot "$root" systemd-sysusers 2> /work/log || { cat /work/log >&2; exit 1; }
-while read -r verb unit; do
-  chroot "$root" systemctl --quiet "$verb" "$unit" 2> /work/log || { cat /work/log >&2; exit 1; }
-done < /work/units
+sh /scripts/features.sh "$root" /in 2> /work/log || { cat /work/log >&2; exit 1; }
 umount "$root/dev"
 # 2. What belongs to one build or one machine has gone with the tree; what the machine has for itself comes.
 rm -f "$root"/etc/*-

@@ -33,7 +33,7 @@ export function rootStage(
   const salt = createHash("sha256").update(`salt ${seed}`).digest("hex");
   return {
     name: `root${suffix}`,
-    version: scriptVersion(tools, "root.sh", "pruned"),
+    version: scriptVersion(tools, "root.sh", "features.sh", "pruned"),
     options: { epoch: tools.epoch, salt, ...(blobs.length > 0 ? { blobs } : {}) },
     inputs: {
       tree: { stage: tree, output: "tree" },
@@ -51,8 +51,12 @@ export function rootStage(
   };
 }
 
-/** A list for root.sh, and the store's objects. */
-async function blobInputs(blobs: readonly LockedBlob[], store: Store, out: string): Promise<Record<string, string>> {
+/** A list for features.sh, and the store's objects. */
+export async function blobInputs(
+  blobs: readonly LockedBlob[],
+  store: Store,
+  out: string,
+): Promise<Record<string, string>> {
   const objects = objectsDirectory(store);
   const lines = blobs.map(({ sha256, path, mode }) => {
     return `${(mode ?? 0o644).toString(8).padStart(4, "0")} ${relative(objects, store.path(sha256))} ${path!}\n`;

@@ -124,6 +124,7 @@ function describe(lock: Lock): string {
     part("foundry", lock.foundry),
     ...(lock.machines === undefined ? [] : [part("machines", lock.machines)]),
     ...(lock.shim === undefined ? [] : [part("shim", lock.shim)]),
+    ...(lock.netinst === undefined ? [] : [part("netinst", [...lock.netinst, ...(lock.installer ?? [])])]),
     ...(wheels === undefined ? [] : [`${count(wheels.length, "wheel")} (${formatBytes(totalBytes(wheels))})`]),
     ...(blobs === undefined ? [] : [`${count(blobs.length, "file")} (${formatBytes(totalBytes(blobs))})`]),
     ...(images === undefined ? [] : [`${count(images.length, "image")} (${formatBytes(imageBytes(lock))})`]),

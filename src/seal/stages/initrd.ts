@@ -61,7 +61,7 @@ export function initrdStage(
   tools: Tools,
   kernel: { sha256: string },
   { flavour, usbStorage }: { flavour: KernelFlavour; usbStorage: boolean },
-  init: { sha256: string },
+  programs: { init: { sha256: string }; seed: { sha256: string } },
   suffix = "",
 ): Stage {
   const chosen = modules[flavour].filter((name) => usbStorage || !usbModules.has(name));
@@ -70,7 +70,7 @@ export function initrdStage(
     name: `initrd${suffix}`,
     version: scriptVersion(tools, "initrd.sh"),
     options: { epoch: tools.epoch, ...environment },
-    inputs: { kernel, init },
+    inputs: { kernel, ...programs },
     outputs: ["vmlinuz", "initrd"],
     run: (work) => runScript(tools, work, "initrd.sh", [], { env: environment }),
   };

@@ -8,7 +8,7 @@ import { buildUki, ukiStub } from "../uki.ts";
  * Kernel command line of the sealed platform, without the root's own words. These come after `--`: what firmware tables
  * append (systemd-stub(7)) is then no parameter of the kernel, and the initrd, which reads it all, stops.
  */
-const commandLine = [
+export const commandLine: readonly string[] = [
   "console=ttyS0",
   "quiet",
   "loglevel=4",

@@ -21,6 +21,14 @@ export function targetProblems(
       const message = "the target `firecracker` has no TPM, and `platform.state` is `encrypted`";
       problems.push({ target, message, hint: "write `state: plain` or `state: volatile`" });
     }
+    if (target === "netinst" && platform.state !== "plain") {
+      const message = `the target \`netinst\` keeps its state in its root file system, and \`platform.state\` is \`${platform.state}\``;
+      problems.push({ target, message, hint: "write `state: plain`" });
+    }
+    if (target === "netinst" && platform.suite !== "trixie") {
+      const message = `the target \`netinst\` has the installer of trixie, and \`platform.suite\` is \`${platform.suite}\``;
+      problems.push({ target, message, hint: "leave the target out, or write `suite: trixie`" });
+    }
     return problems;
   });
 }
@@ -28,7 +36,7 @@ export function targetProblems(
 /** Every target has what it needs. */
 export const possibleTargets: Constraint = {
   name: "possible-targets",
-  reads: ["targets", "platform.state"],
+  reads: ["targets", "platform.state", "platform.suite"],
   check: ({ spec }): Finding[] =>
     targetProblems(spec.targets, spec).map(({ target, message, hint }) => ({
       path: ["targets", spec.targets.indexOf(target)],

@@ -1,0 +1,207 @@
+import { createHash } from "node:crypto";
+import { lstat, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { stageId } from "../../src/assemble/engine.ts";
+import { run } from "../../src/host/run.ts";
+import { buildGraph } from "../../src/lifecycle/graph.ts";
+import { resolveClosure, updateApt } from "../../src/lock/apt.ts";
+import { noHostApt } from "../../src/lock/host-apt.ts";
+import type { PrivateApt } from "../../src/lock/private-apt.ts";
+import { hashFile } from "../../src/store/store.ts";
+import { readAction } from "../../src/store/actions.ts";
+import { replacedParts, unusedParts } from "../../src/targets/netinst/packages.ts";
+import { copyFromIso } from "./iso.ts";
+import { sandbox } from "./image.ts";
+import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
+
+// What Debian's installer will look for is on the medium. The installation itself takes too long for every run:
+// `make test-netinst` (tests/netinst/).
+let scratch: Scratch;
+let lab: BuiltLab;
+let medium: string;
+/** What is on the medium, unpacked. */
+let tree: string;
+beforeAll(async () => {
+  scratch = await makeScratch();
+  const spec = labSpec("lab", ["netinst"]).replace("nodes:", "platform: { kernel: generic, state: plain }\nnodes:");
+  lab = await buildLab(scratch, "foundry", undefined, spec);
+  medium = lab.built.artifacts.find(({ target }) => target === "netinst")!.path;
+  tree = await copyFromIso(lab, medium, join(scratch.directory, "medium"));
+});
+afterAll(() => scratch?.remove());
+
+const read = (path: string) => readFile(join(tree, path), "utf8");
+
+/** Paragraphs of a file in Debian's control format, as fields by name. */
+function paragraphs(text: string): Map<string, string>[] {
+  return text
+    .split(/\n{2,}/)
+    .filter((one) => one.trim() !== "")
+    .map((one) => new Map([...one.matchAll(/^([\w-]+): (.*)$/gm)].map(([, name, value]) => [name!, value!])));
+}
+
+function words(list: string | undefined): string[] {
+  return (list ?? "").split(/[,|]/).flatMap((one) => one.trim().split(" ")[0] || []);
+}
+
+/** The list of parts in the installer's initrd. */
+async function initrdStatus(): Promise<Map<string, string>[]> {
+  const out = join(scratch.directory, "initrd");
+  const initrd = join(tree, "install/initrd");
+  const unpack = "cd /out && zstd -dc /in/initrd | cpio --quiet -id 'var/lib/dpkg/*' preseed.cfg 'usr/share/kubedos/*'";
+  await sandbox(lab, ["sh", "-c", unpack], { initrd }, out);
+  return paragraphs(await readFile(join(out, "var/lib/dpkg/status"), "utf8"));
+}
+
+test("every file of both indexes is on the medium, with the hash that the signed Release leads to", async () => {
+  const dists = "dists/trixie";
+  const release = await read(`${dists}/Release`);
+  const key = join(scratch.directory, "archive.gpg");
+  await run("gpg", ["--batch", "--dearmor", "--output", key, join(tree, "darksite/archive.asc")]);
+  await run("gpgv", ["--keyring", key, join(tree, dists, "Release.gpg"), join(tree, dists, "Release")]);
+  let count = 0;
+  for (const index of ["main/binary-amd64/Packages", "main/debian-installer/binary-amd64/Packages"]) {
+    const text = await read(`${dists}/${index}`);
+    expect(release).toContain(`${createHash("sha256").update(text).digest("hex")} ${Buffer.byteLength(text)} ${index}`);
+    for (const fields of paragraphs(text)) {
+      expect(await hashFile(join(tree, fields.get("Filename")!)), fields.get("Package")).toBe(fields.get("SHA256"));
+      count += 1;
+    }
+  }
+  const pool = (await readdir(join(tree, "darksite/pool"), { recursive: true })).filter((name) =>
+    /\.u?deb$/.test(name),
+  );
+  expect(pool).toHaveLength(count);
+  // Where the installer looks, and where people do.
+  expect((await lstat(join(tree, "pool"))).isSymbolicLink()).toBe(true);
+});
+
+test("the installer's parts on the medium and in its initrd need nothing that is not there", async () => {
+  const parts = paragraphs(await read("dists/trixie/main/debian-installer/binary-amd64/Packages"));
+  const all = [...parts, ...(await initrdStatus())];
+  const there = new Set(all.flatMap((fields) => [fields.get("Package")!, ...words(fields.get("Provides"))]));
+  // The modules come with the platform's kernel.
+  const modules = /-modules(-|$)|^kernel-image/;
+  const missing = all.flatMap((fields) =>
+    (fields.get("Depends") ?? "")
+      .split(",")
+      .map((one) => words(one))
+      .filter((ways) => ways.length > 0 && !ways.some((way) => there.has(way) || modules.test(way)))
+      .map((ways) => ways.join(" | ")),
+  );
+  expect([...new Set(missing)].toSorted()).toEqual(unusedParts.filter((name) => missing.includes(name)));
+  for (const name of replacedParts) expect(there).toContain(name);
+});
+
+test("apt installs the platform in the lock's versions, and either boot loader, from the medium alone", async () => {
+  const directory = join(scratch.directory, "apt");
+  const sources = [{ archive: "debian", suite: "trixie", components: ["main"] }];
+  const apt: PrivateApt = await updateApt(
+    {
+      directory,
+      sources,
+      mirrors: { debian: [`file:${join(tree, "darksite")}`] },
+      keyring: join(tree, "darksite/archive.asc"),
+      host: noHostApt,
+    },
+    scratch.context,
+  );
+  const listed = (await read("kubedos/packages")).trim().split("\n");
+  const names = listed.map((line) => line.split("=")[0]!);
+  const { signal } = scratch.context;
+  for (const loader of [["grub-pc"], ["grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed", "efibootmgr"]]) {
+    const installs = ["linux-image-amd64", "initramfs-tools", "busybox", "zstd", "signify-openbsd", "cpio"];
+    const closure = await resolveClosure(apt, [...names, ...installs, ...loader], signal);
+    const found = closure.map(({ name, version }) => `${name}=${version}`);
+    expect(listed.filter((line) => !found.includes(line))).toEqual([]);
+  }
+  // What debootstrap takes by itself.
+  const index = paragraphs(await read("dists/trixie/main/binary-amd64/Packages"));
+  const essential = index.filter((fields) => fields.get("Essential") === "yes");
+  expect(essential.length).toBeGreaterThan(20);
+});
+
+test("answers and menus are sound: debconf, isolinux's kernel and initrd, grub-script-check", async () => {
+  await initrdStatus();
+  await run("debconf-set-selections", ["--checkonly", join(scratch.directory, "initrd/preseed.cfg")]);
+  expect(await read("isolinux/isolinux.cfg")).toMatch(/KERNEL \/install\/vmlinuz\n {2}INITRD \/install\/initrd\n/);
+  const grub = await packageFiles("grub-common");
+  const check = "for file in /in/menu /in/first; do /in/grub/usr/bin/grub-script-check $file || exit 1; done";
+  const inputs = { grub, menu: join(tree, "boot/grub/grub.cfg"), first: join(await espFiles(), "EFI/debian/grub.cfg") };
+  await sandbox(lab, ["sh", "-c", check], inputs, join(scratch.directory, "grub-out"));
+});
+
+test("firmware with Microsoft's keys accepts shim, and shim accepts GRUB and the kernel", async () => {
+  const esp = await espFiles();
+  const boot = (name: string) => join(esp, "EFI/BOOT", name);
+  // shim's own certificate: https://github.com/rhboot/shim, struct cert_table in the section .vendor_cert.
+  const shim = await readFile(boot("BOOTX64.EFI"));
+  const section = vendorCertificate(shim);
+  const debian = join(scratch.directory, "debian.der");
+  await writeFile(debian, section);
+  const pem = join(scratch.directory, "debian.pem");
+  await run("openssl", ["x509", "-inform", "der", "-in", debian, "-out", pem]);
+  const microsoft = "/usr/lib/python3/dist-packages/virt/firmware/certs/MicrosoftCorporationUEFICA2011.pem";
+  const out = join(scratch.directory, "sb");
+  await sandbox(lab, ["sbverify", "--cert", microsoft, "/in/shim"], { shim: boot("BOOTX64.EFI") }, out);
+  const kernel = join(tree, "install/vmlinuz");
+  for (const image of [boot("grubx64.efi"), kernel]) {
+    await sandbox(lab, ["sbverify", "--cert", "/in/pem", "/in/image"], { pem, image }, out);
+    await expect(sandbox(lab, ["sbverify", "--cert", microsoft, "/in/image"], { image }, out)).rejects.toThrow(
+      /sbverify/,
+    );
+  }
+});
+
+test("made again, the medium has the same bytes", async () => {
+  const graph = buildGraph(lab.project.build, lab.project.store);
+  const { stage } = graph.targets.find(({ name }) => name === "netinst")!;
+  const inputs: Record<string, string> = {};
+  for (const [name, input] of Object.entries(stage.inputs)) {
+    const sha256 =
+      "sha256" in input
+        ? input.sha256
+        : (await readAction(lab.project.store, stageId(input.stage)))!.outputs[input.output]!.sha256;
+    inputs[name] = lab.project.store.path(sha256);
+  }
+  const out = join(scratch.directory, "again");
+  await mkdir(out);
+  await stage.run({ inputs, meta: {}, out, progress: () => undefined, signal: scratch.context.signal });
+  expect(await hashFile(join(out, "image"))).toBe(await hashFile(medium));
+});
+
+/** A package's files, unpacked. */
+async function packageFiles(name: string): Promise<string> {
+  const { lock, store } = lab.project;
+  const entry = [...lock.platform, ...lock.netinst!].find((one) => one.name === name)!;
+  const directory = join(scratch.directory, name);
+  await run("dpkg-deb", ["--extract", store.path(entry.sha256), directory]);
+  return directory;
+}
+
+/** Files of the medium's partition for UEFI. */
+async function espFiles(): Promise<string> {
+  const out = join(scratch.directory, "esp");
+  const unpack =
+    "xorriso -osirrox on -indev /in/iso -extract_boot_images /out 2>/dev/null; mcopy -n -s -i /out/gpt_part2_efi.img ::/EFI /out";
+  await sandbox(lab, ["sh", "-c", unpack], { iso: medium }, out);
+  return out;
+}
+
+/** The certificate in shim's section .vendor_cert. */
+function vendorCertificate(image: Buffer): Buffer {
+  const header = image.readUInt32LE(0x3c);
+  const sections = header + 24 + image.readUInt16LE(header + 20);
+  for (let index = 0; index < image.readUInt16LE(header + 6); index++) {
+    const at = sections + 40 * index;
+    const name = image.toString("latin1", at, at + 8).replace(/\0+$/, "");
+    // Eight characters are all that a name may have; a longer one is elsewhere.
+    const start = image.readUInt32LE(at + 20);
+    if (name !== ".vendor_" && !name.startsWith("/")) continue;
+    const size = image.readUInt32LE(start);
+    const offset = image.readUInt32LE(start + 8);
+    if (size > 500 && size < 5000 && offset < 64) return image.subarray(start + offset, start + offset + size);
+  }
+  throw new Error("shim holds no certificate");
+}
