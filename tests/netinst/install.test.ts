@@ -58,7 +58,15 @@ test.each(["bios", "uefi"])("%s: installed without a question, and the node answ
   const { disk: seed } = await nodeSeed(lab.project, "hub");
   // By BIOS there are neither flash nor keys.
   const without = uefi ? [] : ["if=pflash", "driver=cfi.pflash01"];
-  const options = { name: `${firmwareKind}-node`, node, image: disk, firmware, seed, without };
+  const options = {
+    name: `${firmwareKind}-node`,
+    node,
+    image: disk,
+    firmware,
+    seed,
+    without,
+    extraArguments: ["-vga", "std"],
+  };
   await withMachine(scratch, options, async (machine) => {
     await machine.reaches("rendered");
     const facts = await machine.facts(({ planes }) => planes.length === 3);

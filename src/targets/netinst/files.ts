@@ -33,6 +33,8 @@ export function grubDefault(): string {
     `GRUB_CMDLINE_LINUX="${[...words, "init=/usr/lib/kubedos/start"].join(" ")}"`,
     'GRUB_CMDLINE_LINUX_DEFAULT=""',
     "GRUB_TIMEOUT=1",
+    // A graphical menu would look for video modes, also where there is no screen.
+    "GRUB_TERMINAL=console",
     "GRUB_DISABLE_OS_PROBER=true",
     "",
   ].join("\n");
