@@ -166,3 +166,20 @@ test("differences of every section are lines", () => {
   - security data of 2026-01-01T00:00:00Z sha256:777777777777
 `);
 });
+
+test("packages and parts of Debian's installer: written, read back, fetched; a lock without them stays as it is", () => {
+  const [machine] = fullLock().machines!;
+  const part = { ...machine!, name: "anna", sha256: sha256("9"), path: "pool/main/a/anna/anna_1.99_amd64.udeb" };
+  const loader = { ...machine!, name: "grub-pc", sha256: sha256("a"), path: "pool/main/g/grub2/grub-pc_2_amd64.deb" };
+  const { requested, ...rest } = fullLock();
+  const lock: Lock = {
+    ...rest,
+    requested: { ...requested, netinst: ["grub-pc"], installer: ["anna"] },
+    netinst: [loader],
+    installer: [part],
+  };
+  expect(parseLock(formatLock(lock), "lab.lock")).toEqual(lock);
+  expect(buildObjects(lock).map(({ name }) => name)).toEqual(expect.arrayContaining(["grub-pc", "anna"]));
+  expect(formatLock(fullLock())).not.toMatch(/netinst|installer/);
+  expect(formatLockDiff(diffLocks(fullLock(), lock))).toMatch(/installer: 1 added, 0 removed, 0 changed\n {2}\+ anna/);
+});
