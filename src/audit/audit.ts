@@ -1,11 +1,9 @@
-import type { Lock, LockedPackage } from "../lock/types.ts";
+import { packageSections, type Lock, type LockedPackage, type PackageSection } from "../lock/types.ts";
 import { bootImagePackages } from "../assemble/foundry-packages.ts";
 import type { SecurityData, TrackedIssue } from "./tracker.ts";
 import { compareVersions } from "./version.ts";
 
-/** Where a package's files are: in the nodes' root, in their initrd, only in the build tools, or only in a capsule. */
-type PackageSection = "platform" | "foundry" | "machines" | "shim";
-
+/** Where a package's files are: in a section of the lock, e.g. the nodes' root (`platform`), or in their initrd. */
 export type Layer = PackageSection | "initrd";
 
 export const severities = ["unimportant", "low", "medium", "high"] as const;
@@ -42,7 +40,7 @@ export function auditLock(lock: Lock, data: SecurityData): AuditResult {
   const found = new Map<string, Vulnerability>();
   const others = new Set<string>();
   let checked = 0;
-  for (const part of ["platform", "foundry", "machines", "shim"] as const) {
+  for (const part of packageSections) {
     for (const item of lock[part] ?? []) {
       if (!/^debian(-security)?$/.test(item.archive)) {
         others.add(`${item.name} ${item.version} of ${item.archive}`);

@@ -1,4 +1,4 @@
-import type { Lock, LockedPackage } from "./types.ts";
+import { packageSections, type Lock, type LockedPackage } from "./types.ts";
 
 /** One package whose pin differs between two locks. */
 export interface ChangedPackage {
@@ -26,8 +26,6 @@ export interface LockDiff {
   /** Every other input: a line of those that only one of the two locks has. */
   inputs: { added: string[]; removed: string[] };
 }
-
-const packageParts = ["platform", "foundry", "machines", "shim", "netinst", "installer"] as const;
 
 /** Compares two locks. */
 export function diffLocks(from: Lock, to: Lock): LockDiff {
@@ -83,7 +81,7 @@ function inputLines({
 
 /** Whether the two locks pin the same inputs at the same epoch. */
 export function isSameLock(diff: LockDiff): boolean {
-  const parts = packageParts.map((part) => diff[part]);
+  const parts = packageSections.map((part) => diff[part]);
   return (
     diff.epoch === undefined &&
     diff.inputs.added.length + diff.inputs.removed.length === 0 &&
@@ -96,7 +94,7 @@ export function formatLockDiff(diff: LockDiff): string {
   if (isSameLock(diff)) return "nothing changed\n";
   const lines: string[] = [];
   if (diff.epoch !== undefined) lines.push(`epoch ${date(diff.epoch.from)} -> ${date(diff.epoch.to)}`);
-  for (const part of packageParts) {
+  for (const part of packageSections) {
     const { added, removed, changed } = diff[part];
     if (added.length + removed.length + changed.length === 0) continue;
     lines.push(`${part}: ${added.length} added, ${removed.length} removed, ${changed.length} changed`);

@@ -15,13 +15,10 @@ import type { SpecSource } from "../spec/types.ts";
 import type { LockedSource } from "./inputs.ts";
 import { keyFingerprints } from "./openpgp-key.ts";
 import { suitesOfProfile } from "./suites.ts";
-import { lockFormat, type Lock, type LockedPackage } from "./types.ts";
+import { lockFormat, type Lock, type LockedPackage, type PackageSection } from "./types.ts";
 
 /** Component of the archive with the installer's parts. */
 const installerComponent = "main/debian-installer";
-
-/** Sections of a lock that name Debian's packages. */
-type PackageSection = "platform" | "foundry" | "machines" | "shim" | "netinst" | "installer";
 
 /** What to lock. */
 export interface LockRequest {

@@ -10,7 +10,7 @@ import type { RunContext } from "../host/context.ts";
 import { createHttpClient } from "../host/http.ts";
 import type { Store } from "../store/store.ts";
 import type { LockedSecurityData } from "./inputs.ts";
-import type { Lock } from "./types.ts";
+import { packageSections, type Lock } from "./types.ts";
 
 /** Where Debian publishes what is known of vulnerabilities. */
 export const debianSecurityTracker = "https://security-tracker.debian.org/tracker/data/json";
@@ -72,9 +72,7 @@ export async function lockSecurity(
   if (document === undefined) return undefined;
   const suite = lock.suites.find(({ archive }) => archive === "debian")?.suite ?? "";
   const sources = new Set(
-    [...lock.platform, ...lock.foundry, ...(lock.machines ?? []), ...(lock.shim ?? []), ...(lock.netinst ?? [])].map(
-      (item) => sourceOf(item).name,
-    ),
+    packageSections.flatMap((section) => (lock[section] ?? []).map((item) => sourceOf(item).name)),
   );
   const put = await store.putBytes(snapshotOf(document.bytes, suite, sources, document.where));
   return { ...put, date: document.date };

@@ -36,6 +36,10 @@ export interface LockedSuite {
   date: number;
 }
 
+/** Sections of a lock that name Debian's packages, installer's parts among them. */
+export const packageSections = ["platform", "foundry", "machines", "shim", "netinst", "installer"] as const;
+export type PackageSection = (typeof packageSections)[number];
+
 /** `cluster.lock`: every input of a build, pinned by hash. */
 export interface Lock {
   format: typeof lockFormat;

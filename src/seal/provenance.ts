@@ -82,6 +82,7 @@ export async function provenanceLine(
           ...lock.platform.map(dependency("platform")),
           ...lock.foundry.map(dependency("build tool")),
           ...(lock.shim ?? []).map(dependency("shim")),
+          ...[...(lock.netinst ?? []), ...(lock.installer ?? [])].map(dependency("installer")),
         ],
       },
       runDetails: { builder: { id: `urn:kubedos:foundry:${keyFingerprint(signer.publicKey)}` } },
