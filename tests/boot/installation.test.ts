@@ -20,7 +20,7 @@ import { startDhcp, withRack } from "./rack.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
 // One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, bad
-// blocks, wrong passphrases and what else stops the writer, is in tests/media/writer.slow.test.ts.
+// blocks, wrong passphrases and what else stops the writer, is in tests/media/.
 const uuid = "6b1d2a8e-3c1f-4a52-9f0e-0123456789ab";
 const mac = "52:54:00:77:00:02";
 const passphrase = "correct horse battery staple";
