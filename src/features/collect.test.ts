@@ -1,19 +1,11 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { assetsWithoutBundles } from "../../tests/fakes/assets.ts";
 import { fakeSpec } from "../../tests/fakes/spec.ts";
 import { KubedosError } from "../../shared/error.ts";
-import { projectAssets } from "../host/project.ts";
 import { collectPlatform, outlinePlatform } from "./collect.ts";
 
-const projectRoot = join(import.meta.dirname, "../..");
-
-/** The project's own; bundles need not be made for this. */
-const assets = Object.assign(
-  (path: string) => (path.startsWith("dist/") ? "bundle" : readFileSync(join(projectRoot, path), "utf8")),
-  { list: projectAssets().list },
-);
+const assets = assetsWithoutBundles();
 
 function problemsOf(work: () => unknown): string[] {
   try {

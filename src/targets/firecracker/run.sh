@@ -100,7 +100,7 @@ if [ -z "$jail" ]; then
   exec "$firecracker" --no-api --config-file machine.json
 fi
 # What the jailer made at the last start, and would not make again.
-rm -rf "$directory/dev" "$directory/run" "${directory:?}/$program"
+rm -rf "${directory:?}/dev" "${directory:?}/run" "${directory:?}/$program"
 for file in . vmlinux initrd machine.json seed.img disk.raw; do chown "$jail" "$directory/$file"; done
 chmod 400 "$directory/seed.img"
 exec "$jailer" --id "$node" --exec-file "$firecracker" --uid "${jail%:*}" --gid "${jail#*:}" \
