@@ -63,7 +63,10 @@ export async function outputDocuments(
   ];
 }
 
-/** Documents that are objects of the store: of each sealed image bills of materials, and the signatures of all boot images. */
+/**
+ * Documents that are objects of the store: of each sealed image bills of materials, the signatures of all boot images,
+ * and what media have of both.
+ */
 export function storedDocuments(graph: BuildGraph, record: (stage: Stage) => ActionRecord): ManifestFile[] {
   const signatures = graph.signatures.map(({ file, stage }) => ({ file, ...record(stage).outputs["signature"]! }));
   const boms = [graph, ...graph.others].flatMap((image) => {
@@ -74,7 +77,8 @@ export function storedDocuments(graph: BuildGraph, record: (stage: Stage) => Act
       { file: names.spdx, ...outputs["spdx"]! },
     ];
   });
-  return [...boms, ...signatures];
+  const others = graph.documents.map(({ file, stage, output }) => ({ file, ...record(stage).outputs[output]! }));
+  return [...boms, ...signatures, ...others];
 }
 
 function buildFacts(

@@ -25,11 +25,10 @@ import { addSignature } from "../seal/authenticode.ts";
 import { imageFiles } from "../seal/manifest.ts";
 import type { shimPackages } from "../assemble/foundry-packages.ts";
 import { signStage } from "../seal/stages/sign.ts";
-import { policyText, writerFiles, type MediumParts } from "../targets/iso.ts";
-import { grubDefault, installerArchive } from "../targets/netinst/files.ts";
-import type { NetinstParts } from "../targets/netinst/index.ts";
+import { writerFiles, type MediumParts } from "../targets/iso.ts";
 import { targets } from "../targets/registry.ts";
-import { kernelPackage, packagesOf, sealedImage, type SealedImage } from "./images.ts";
+import { kernelPackage, sealedImage, type SealedImage } from "./images.ts";
+import { netinstMedium, type PublishedObject } from "./netinst.ts";
 
 /** Everything a build is made from; the same inputs give the same artifacts. */
 export interface BuildInputs {
@@ -65,6 +64,8 @@ export interface BuildGraph extends SealedImage {
   shim?: Shim;
   /** Signatures of boot images (output `signature`), by the names of the files that they are published as. */
   signatures: { file: string; stage: Stage }[];
+  /** What is published beside media: signatures and bills of materials of what only they hold. */
+  documents: PublishedObject[];
   firmware: Stage;
   /** The repository that hubs serve; absent in the mode `connected`. */
   darksite?: Stage;
@@ -168,41 +169,11 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     parts.set(sealed, made);
     return made;
   };
-  const netinst = (sealed: SealedImage): NetinstParts => {
-    const policy = policyText(spec);
-    const part = (path: string) => inputs.writer.scripts.find((script) => script.path === path)!.content;
-    return {
-      name: spec.metadata.name,
-      platform: packagesOf(lock, sealed.kernel),
-      lock,
-      store,
-      kernel: kernelPackage(lock, sealed.kernel, spec.platform.kernels),
-      identity: repositoryIdentity(spec, lock, inputs.archive),
-      overlay,
-      units,
-      layer,
-      extras: { python, blobs: files, store },
-      initrdFiles: blob(
-        installerArchive(
-          { console: part("console"), disk: part("disk"), policy, "choose-disk": inputs.installer["choose-disk"] },
-          inputs.installer["preseed.cfg"],
-          inputs.archive.certificate,
-          lock.epoch,
-        ),
-      ),
-      mediumFiles: blob(
-        archive(
-          "kubedos",
-          Object.entries({
-            install: inputs.installer.install,
-            start: inputs.installer.start,
-            seed: inputs.seed,
-            "grub-default": grubDefault(),
-          }).map(([path, content]) => ({ path, mode: 0o644, content })),
-          lock.epoch,
-        ),
-      ),
-    };
+  const documents: PublishedObject[] = [];
+  const netinst = (sealed: SealedImage) => {
+    const made = netinstMedium({ ...inputs, tools, store, sealed, overlay, units, layer, python, files, blob });
+    documents.push(...made.documents);
+    return made.parts;
   };
   const wanted = spec.targets.map((name) => {
     const sealed = [own, ...others].find((one) => one.kernel === flavourOf(name, spec))!;
@@ -229,7 +200,20 @@ export function buildGraph(inputs: BuildInputs, store: Store): BuildGraph {
     stage: one.sign,
   }));
   signatures.unshift(...images, ...(shim === undefined ? [] : [{ file: "shim.efi.p7", stage: shim.sign }]));
-  return { ...own, others, shim, signatures, firmware, darksite, targets: wanted, blobs, goals, layer: layerContent };
+  goals.push(...new Set(documents.map(({ stage }) => stage)));
+  return {
+    ...own,
+    others,
+    shim,
+    signatures,
+    documents,
+    firmware,
+    darksite,
+    targets: wanted,
+    blobs,
+    goals,
+    layer: layerContent,
+  };
 }
 
 /** Debian's shim with the foundry's signature beside Microsoft's. */

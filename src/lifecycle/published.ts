@@ -49,11 +49,6 @@ export async function publishedInputs(
   const written = await loadSpec(paths.spec);
   const { darksite, spec } = asPublished(written, manifest);
   assertMediaSigned(manifest);
-  if (spec.targets.includes("netinst")) {
-    throw new KubedosError("usage", "the target netinst holds a signature that is published nowhere else", {
-      hint: "rebuild with the vault: `kubedos build --check`",
-    });
-  }
   const lock = await readLock(paths.lock);
   if (lock === undefined) throw new KubedosError("spec", `there is no lock: ${paths.lock}`);
   const text = async (name: string) => (await read(name)).toString();
@@ -64,6 +59,10 @@ export async function publishedInputs(
   const signatures = manifest.documents
     .filter((document) => document.file.endsWith(bootSignatureEnding))
     .map(async (document) => (await read(document.file)).subarray(-rsaBytes));
+  const repositories = [
+    ...(darksite === undefined ? [] : [darksite]),
+    ...(spec.targets.includes("netinst") ? [manifestFiles.installerSignature] : []),
+  ].map((name) => join(directory, name));
   return {
     spec,
     lock,
@@ -80,8 +79,7 @@ export async function publishedInputs(
       sign: knownSigner(await Promise.all(signatures), createPublicKey(db), "sha256"),
     },
     signing: { publicKey, sign: await publishedSigner(publicKey, read) },
-    archive:
-      darksite === undefined ? noRepository : await signerOfPublished(join(directory, darksite), spec.platform.suite),
+    archive: repositories.length === 0 ? noRepository : await signerOfPublished(repositories, spec.platform.suite),
     seedKey:
       manifest.seedKey === undefined
         ? publicKey
@@ -91,8 +89,12 @@ export async function publishedInputs(
 
 /** Earlier versions published no signature of what media and netboot start. @throws KubedosError where one is missing */
 function assertMediaSigned({ artifacts, documents }: Manifest): void {
-  for (const [target, name] of Object.entries({ iso: "writer", netboot: "netboot" })) {
-    const wanted = `${name}${bootSignatureEnding}`;
+  const signatures = {
+    iso: `writer${bootSignatureEnding}`,
+    netboot: `netboot${bootSignatureEnding}`,
+    netinst: manifestFiles.installerSignature,
+  };
+  for (const [target, wanted] of Object.entries(signatures)) {
     if (!artifacts.some((one) => one.target === target) || documents.some(({ file }) => file === wanted)) continue;
     throw new KubedosError("usage", `the target ${target} holds a signature that is not published: ${wanted}`, {
       hint: "rebuild with the vault: `kubedos build --check`; or build with this version, which publishes it",
@@ -159,7 +161,8 @@ async function readLayer(
       reasons.push(`${file}: ${(error as Error).message}`);
     }
   }
+  if (reasons.length === 0) reasons.push("there are media only, and no disk image");
   throw new KubedosError("failed", `no artifact has a whole cluster layer: ${reasons.join("; ")}`, {
-    hint: "the layer holds the nodes' public keys: use a whole copy of one artifact, or rebuild with the vault",
+    hint: "the layer holds the nodes' public keys: use a whole copy of one disk image, or rebuild with the vault",
   });
 }

@@ -10,6 +10,11 @@ export const installerDirectory = `${component}/debian-installer/binary-amd64`;
 /** File name of the certificate that `Signed-By` names, in the repository's root. */
 export const certificateName = "archive.asc";
 
+/** The certificate, what is signed with it, and the signatures: all of a repository that somebody without the key needs. */
+export function signedFiles(suite: string): string[] {
+  return [certificateName, ...["Release", "InRelease", "Release.gpg"].map((name) => `dists/${suite}/${name}`)];
+}
+
 /** Folders of what a lock has beside Debian's packages. */
 export const inputFolders = { python: "python", files: "files", images: "images" } as const;
 

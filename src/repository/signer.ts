@@ -1,7 +1,7 @@
 import { KubedosError } from "../../shared/error.ts";
 import { readTarMembers } from "../seal/sbom-tar.ts";
 import { openpgpArmoredCertificate, openpgpClearsign, openpgpSign, type OpenpgpKey } from "../vault/openpgp.ts";
-import { certificateName, sumsName, sumsSignatureName } from "./names.ts";
+import { signedFiles, sumsName, sumsSignatureName } from "./names.ts";
 
 /** Signs Release files and lists of hashes. Times are seconds since 1970. */
 export interface ArchiveSigner {
@@ -23,25 +23,34 @@ export function keySigner(key: OpenpgpKey): ArchiveSigner {
 }
 
 /**
- * Signs what was signed before, without the key: with the signatures in a published `NAME.darksite.tar`. Another Release
- * file gets none, and a comparison shows that it differs.
+ * Signs what was signed before, without the key: with the signatures in published tars, of a whole repository or of its
+ * signed files alone. Another Release file gets none, and a comparison shows that it differs.
  *
- * @throws KubedosError when the tar is no repository of the suite
+ * @param files of the same foundry, at least one
+ * @throws KubedosError when a tar holds no repository of the suite
  */
-export async function signerOfPublished(file: string, suite: string): Promise<ArchiveSigner> {
-  const dists = ["Release", "InRelease", "Release.gpg"].map((name) => `dists/${suite}/${name}`);
-  const names = [certificateName, ...dists, sumsName, sumsSignatureName];
-  const members = await readTarMembers(file, (path) => names.includes(path));
-  const texts = names.map((name) => members.find(({ path }) => path === name)?.content.toString());
-  const [certificate, release, inRelease, detached, sums, sumsSignature = ""] = texts;
-  if (certificate === undefined || release === undefined || inRelease === undefined || detached === undefined) {
-    throw new KubedosError("failed", `${file} is not a repository of ${suite}`, {
-      hint: "use a whole copy of the output, or rebuild with the vault: `kubedos build --check`",
-    });
+export async function signerOfPublished(files: readonly string[], suite: string): Promise<ArchiveSigner> {
+  const detached = new Map<string, string>();
+  const inside = new Map<string, string>();
+  let certificate = "";
+  for (const file of files) {
+    const names = [...signedFiles(suite), sumsName, sumsSignatureName];
+    const members = await readTarMembers(file, (path) => names.includes(path));
+    const texts = names.map((name) => members.find(({ path }) => path === name)?.content.toString());
+    const [key, release, inRelease, signature, sums, sumsSignature = ""] = texts;
+    if (key === undefined || release === undefined || inRelease === undefined || signature === undefined) {
+      throw new KubedosError("failed", `${file} is not a repository of ${suite}`, {
+        hint: "use a whole copy of the output, or rebuild with the vault: `kubedos build --check`",
+      });
+    }
+    certificate = key;
+    inside.set(release, inRelease);
+    detached.set(release, signature);
+    if (sums !== undefined) detached.set(sums, sumsSignature);
   }
   return {
     certificate,
-    clearsign: (text) => (text === release ? inRelease : text),
-    sign: (text) => (text === release ? detached : text === sums ? sumsSignature : ""),
+    clearsign: (text) => inside.get(text) ?? text,
+    sign: (text) => detached.get(text) ?? "",
   };
 }

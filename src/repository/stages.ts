@@ -12,7 +12,7 @@ import { tarEnd, tarPadding, ustarHeader } from "../targets/tar.ts";
 import type { ArchiveSigner } from "./signer.ts";
 import { inputFiles, type ObjectFile } from "./inputs.ts";
 import { poolFiles, type PoolFile } from "./pool.ts";
-import { installerDirectory } from "./names.ts";
+import { installerDirectory, signedFiles } from "./names.ts";
 import { certificateFile, suiteFiles, type ReleaseFields, type RepositoryFile } from "./release.ts";
 
 /** apt's index of packages that are in the store. Changes with the lock only. */
@@ -90,7 +90,8 @@ export function darksiteStage(packagesIndex: Stage, lock: Lock, identity: Reposi
 }
 
 /**
- * A repository for Debian's installer, as a tar: packages, and the installer's parts with an index of their own.
+ * A repository for Debian's installer, as a tar: packages, and the installer's parts with an index of their own. Beside
+ * it, as `signature`, a tar of what only the key makes: see `signedFiles`.
  *
  * @param indexes of the packages and of the parts, each with an output `Packages`
  */
@@ -104,22 +105,31 @@ export function installerRepositoryStage(
   const pool = poolFiles(files).map(poolObject);
   return {
     name: "netinst-repository",
-    version: "1",
+    version: "2",
     options: { ...fields, certificate: signer.certificate },
     inputs: {
       packages: { stage: indexes.packages, output: "Packages" },
       parts: { stage: indexes.parts, output: "Packages" },
     },
-    outputs: ["image"],
+    outputs: ["image", "signature"],
     async run(work) {
       const own = repositoryFiles(identity, {
         Packages: await readFile(work.inputs["packages"]!),
         [`${installerDirectory}/Packages`]: await readFile(work.inputs["parts"]!),
       });
-      const members = archiveMembers(own, pool, fields.date, store);
-      await pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, "image")), {
-        signal: work.signal,
-      });
+      const write = (name: string, files: readonly RepositoryFile[], objects: readonly ObjectFile[]) => {
+        const members = archiveMembers(files, objects, fields.date, store);
+        return pipeline(Readable.from(members, { objectMode: false }), createWriteStream(join(work.out, name)), {
+          signal: work.signal,
+        });
+      };
+      await write("image", own, pool);
+      const signed = signedFiles(fields.suite);
+      await write(
+        "signature",
+        own.filter(({ path }) => signed.includes(path)),
+        [],
+      );
     },
   };
 }

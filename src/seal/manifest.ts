@@ -15,6 +15,8 @@ export const manifestFiles = {
   certificates: { pk: "secureboot-pk.pem", kek: "secureboot-kek.pem", db: "secureboot-db.pem" },
   /** Detached Secure Boot signature of the boot image (PKCS #7, DER), as sbsign --detached makes it. */
   bootSignature: "boot.efi.p7",
+  /** Tar of the certificate and the signed files of the repository on the medium of the target netinst. */
+  installerSignature: "netinst.release.tar",
   provenance: "provenance.intoto.jsonl",
   cyclonedx: "sbom.cdx.json",
   spdx: "sbom.spdx.json",
@@ -83,7 +85,10 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type Content = z.infer<typeof content>;
 export type ManifestFile = z.infer<typeof file>;
 
-/** Names of the files that belong to one sealed image; `kernel`: of one with another than the platform's own. */
+/**
+ * Names of the files that belong to one sealed image; `kernel`: of one with another than the platform's own. Bills of
+ * materials of a medium are named the same way.
+ */
 export function imageFiles(kernel?: string): Record<"bootSignature" | "cyclonedx" | "spdx", string> {
   const { bootSignature, cyclonedx, spdx } = manifestFiles;
   if (kernel === undefined) return { bootSignature, cyclonedx, spdx };

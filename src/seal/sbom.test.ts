@@ -66,9 +66,23 @@ const content: SbomContent = {
       sha256: "b".repeat(64),
       layer,
     })),
+    // As on a medium with Debian's installer: beside its repository, and inside of another package.
+    ...(["medium", "installer"] as const).map((layer) => ({
+      kind: "deb" as const,
+      name: "libc6",
+      version: "2.41",
+      purl: "pkg:deb/debian/libc6@2.41?arch=amd64",
+      ...(layer === "medium" ? { sha256: "b".repeat(64) } : {}),
+      layer,
+    })),
     ...lockedExtras(extras),
   ],
-  files: [{ path: "/usr/lib/kubedos/agent.cjs", sha256: "c".repeat(64), sha1: "d".repeat(40) }],
+  files: (["medium", undefined] as const).map((layer) => ({
+    path: "/usr/lib/kubedos/agent.cjs",
+    sha256: "c".repeat(64),
+    sha1: "d".repeat(40),
+    ...(layer === undefined ? {} : { layer }),
+  })),
   references: [{ id: "LicenseRef-debian-odd", name: "odd" }],
 };
 

@@ -4,17 +4,18 @@ import type { LicenceReference } from "./sbom-licences.ts";
 
 /**
  * Something that is shipped, and where: in the root, in the boot image (kernel, initrd, stub), or beside the images in
- * the darksite repository and the capsule.
+ * the darksite repository and the capsule. With Debian's installer: in the medium's repository, or in the installer that
+ * it starts (boot loaders, kernel, initrd).
  */
 export interface SbomPackage {
   kind: "deb" | "pypi" | "oci" | "blob";
   name: string;
   version: string;
-  /** Of the locked file; of an OCI image, its manifest. */
-  sha256: string;
+  /** Of the locked file; of an OCI image, its manifest. Absent: it is in the file of another package that is listed. */
+  sha256?: string;
   /** https://github.com/package-url/purl-spec */
   purl: string;
-  layer: "root" | "boot image" | "darksite";
+  layer: "root" | "boot image" | "darksite" | "medium" | "installer";
   /** Directory of the root that a Python distribution is installed below. */
   prefix?: string;
   /** Where a file of the web is in the root. */
@@ -24,15 +25,18 @@ export interface SbomPackage {
   licence?: string;
 }
 
-/** A file of our own in the root. */
+/** A file of our own in the root; on a medium: in its file system or in its installer's initrd. */
 export interface SbomFile {
   path: string;
+  layer?: "medium" | "installer";
   sha256: string;
   sha1: string;
 }
 
-/** What is in the platform. */
+/** What is in the platform, or on a medium. */
 export interface SbomContent {
+  /** Absent: the platform. */
+  name?: string;
   /** Seconds since 1970. */
   epoch: number;
   suite: string;
@@ -46,14 +50,15 @@ const platformName = "kubedos-platform";
 /** CycloneDX 1.6 JSON. https://cyclonedx.org/docs/1.6/json/ */
 export function cycloneDx(content: SbomContent): string {
   const version = contentHash(content).slice(0, 16);
-  const root = `${platformName}@${version}`;
+  const name = content.name ?? platformName;
+  const root = `${name}@${version}`;
   const packages = content.packages.map((item) => ({
     type: componentTypes[item.kind],
     "bom-ref": reference(item),
     name: item.name,
     version: item.version,
     ...(item.maintainer === undefined ? {} : { publisher: item.maintainer }),
-    hashes: [{ alg: "SHA-256", content: item.sha256 }],
+    ...(item.sha256 === undefined ? {} : { hashes: [{ alg: "SHA-256", content: item.sha256 }] }),
     ...(item.licence === undefined ? {} : { licenses: [{ expression: item.licence }] }),
     purl: item.purl,
     properties: [
@@ -62,16 +67,16 @@ export function cycloneDx(content: SbomContent): string {
       ...(item.path === undefined ? [] : [{ name: "kubedos:path", value: item.path }]),
     ],
   }));
-  const files = content.files.map(({ path, sha256, sha1 }) => ({
+  const files = content.files.map(({ path, layer, sha256, sha1 }) => ({
     type: "file",
-    "bom-ref": `file:${path}`,
+    "bom-ref": `file:${path}${layer === undefined ? "" : `#${layer}`}`,
     name: path,
     hashes: [
       { alg: "SHA-1", content: sha1 },
       { alg: "SHA-256", content: sha256 },
     ],
     licenses: [{ license: { id: "Apache-2.0" } }],
-    properties: [{ name: "kubedos:layer", value: "root" }],
+    properties: [{ name: "kubedos:layer", value: layer ?? "root" }],
   }));
   const components = [...packages, ...files];
   return pretty({
@@ -82,7 +87,7 @@ export function cycloneDx(content: SbomContent): string {
     metadata: {
       timestamp: timestamp(content.epoch),
       tools: { components: [{ type: "application", name: "kubedos" }] },
-      component: { type: "operating-system", "bom-ref": root, name: platformName, version },
+      component: { type: "operating-system", "bom-ref": root, name, version },
     },
     components,
     dependencies: [{ ref: root, dependsOn: components.map((item) => item["bom-ref"]) }],
@@ -92,7 +97,8 @@ export function cycloneDx(content: SbomContent): string {
 /** SPDX 2.3 JSON. https://spdx.github.io/spdx-spec/v2.3/ */
 export function spdx(content: SbomContent): string {
   const version = contentHash(content).slice(0, 16);
-  const root = "SPDXRef-platform";
+  const { name = platformName } = content;
+  const root = `SPDXRef-${name.slice("kubedos-".length)}`;
   const packages = content.packages.map((item) => ({
     SPDXID: spdxId(item),
     name: item.name,
@@ -100,15 +106,15 @@ export function spdx(content: SbomContent): string {
     ...(item.maintainer === undefined ? {} : { supplier: supplier(item.maintainer) }),
     downloadLocation: "NOASSERTION",
     filesAnalyzed: false,
-    checksums: [{ algorithm: "SHA256", checksumValue: item.sha256 }],
+    ...(item.sha256 === undefined ? {} : { checksums: [{ algorithm: "SHA256", checksumValue: item.sha256 }] }),
     licenseConcluded: "NOASSERTION",
     licenseDeclared: item.licence ?? "NOASSERTION",
     copyrightText: "NOASSERTION",
     comment: placeText(item),
     externalRefs: [{ referenceCategory: "PACKAGE-MANAGER", referenceType: "purl", referenceLocator: item.purl }],
   }));
-  const files = content.files.map(({ path, sha256, sha1 }) => ({
-    SPDXID: `SPDXRef-file-${createHash("sha256").update(path).digest("hex").slice(0, 16)}`,
+  const files = content.files.map(({ path, layer = "", sha256, sha1 }) => ({
+    SPDXID: `SPDXRef-file-${createHash("sha256").update(`${path}${layer}`).digest("hex").slice(0, 16)}`,
     fileName: `.${path}`,
     checksums: [
       { algorithm: "SHA1", checksumValue: sha1 },
@@ -127,20 +133,20 @@ export function spdx(content: SbomContent): string {
     licenseConcluded: "Apache-2.0",
     licenseDeclared: "Apache-2.0",
     copyrightText: "NOASSERTION",
-    comment: "agent, units and configuration in the root",
+    comment: `agent, units and configuration ${content.name === undefined ? "in the root" : "on the medium"}`,
   };
   return pretty({
     spdxVersion: "SPDX-2.3",
     dataLicense: "CC0-1.0",
     SPDXID: "SPDXRef-DOCUMENT",
-    name: platformName,
+    name,
     documentNamespace: `urn:kubedos:sbom:${contentHash(content)}`,
     creationInfo: { created: timestamp(content.epoch), creators: ["Tool: kubedos"] },
     documentDescribes: [root],
     packages: [
       {
         SPDXID: root,
-        name: platformName,
+        name,
         versionInfo: version,
         downloadLocation: "NOASSERTION",
         filesAnalyzed: false,

@@ -1,7 +1,7 @@
 import type { Stage } from "../assemble/engine.ts";
 import type { Tools } from "../assemble/tools.ts";
 import type { MediumParts } from "./iso.ts";
-import type { NetinstParts } from "./netinst/index.ts";
+import type { InstallerStages, NetinstParts } from "./netinst/index.ts";
 import type { Spec, TargetName } from "../spec/types.ts";
 
 /** What a target is made from. */
@@ -19,7 +19,7 @@ export interface SealedParts {
   /** For what installs the image on machines; the same at each call. */
   medium(): MediumParts;
   /** For Debian's installer. */
-  netinst(): NetinstParts;
+  netinst(): NetinstParts & InstallerStages;
 }
 
 /** One output format. */

@@ -2,17 +2,20 @@ import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { stageId } from "../../src/assemble/engine.ts";
+import { stageId, type Stage } from "../../src/assemble/engine.ts";
 import { run } from "../../src/host/run.ts";
 import { buildGraph } from "../../src/lifecycle/graph.ts";
+import { publishedInputs } from "../../src/lifecycle/published.ts";
 import { resolveClosure, updateApt } from "../../src/lock/apt.ts";
 import { noHostApt } from "../../src/lock/host-apt.ts";
 import type { PrivateApt } from "../../src/lock/private-apt.ts";
+import { parseManifest } from "../../src/seal/manifest.ts";
 import { hashFile } from "../../src/store/store.ts";
 import { readAction } from "../../src/store/actions.ts";
-import { replacedParts, unusedParts } from "../../src/targets/netinst/packages.ts";
+import { bootPackages, installerTools, replacedParts, unusedParts } from "../../src/targets/netinst/packages.ts";
 import { copyFromIso } from "./iso.ts";
 import { sandbox } from "./image.ts";
+import { copyOutput } from "./outputs.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // What Debian's installer will look for is on the medium. The installation itself takes too long for every run:
@@ -24,7 +27,10 @@ let medium: string;
 let tree: string;
 beforeAll(async () => {
   scratch = await makeScratch();
-  const spec = labSpec("lab", ["netinst"]).replace("nodes:", "platform: { kernel: generic, state: plain }\nnodes:");
+  const spec = labSpec("lab", ["raw", "netinst"]).replace(
+    "nodes:",
+    "platform: { kernel: generic, state: plain }\nnodes:",
+  );
   lab = await buildLab(scratch, "foundry", undefined, spec);
   medium = lab.built.artifacts.find(({ target }) => target === "netinst")!.path;
   tree = await copyFromIso(lab, medium, join(scratch.directory, "medium"));
@@ -154,22 +160,84 @@ test("firmware with Microsoft's keys accepts shim, and shim accepts GRUB and the
   }
 });
 
-test("made again, the medium has the same bytes", async () => {
-  const graph = buildGraph(lab.project.build, lab.project.store);
-  const { stage } = graph.targets.find(({ name }) => name === "netinst")!;
-  const inputs: Record<string, string> = {};
+test("bills of materials name what the medium holds, no more and no less, and the parts in the installer's initrd", async () => {
+  const pool = join(tree, "darksite/pool");
+  const files = (await readdir(pool, { recursive: true })).filter((name) => /\.u?deb$/.test(name));
+  const held = new Set(await Promise.all(files.map((name) => hashFile(join(pool, name)))));
+  const names = new Set([...replacedParts]);
+  const parts = (await initrdStatus()).filter((fields) => !names.has(fields.get("Package")!));
+  const inInitrd = parts.map((fields) => `${fields.get("Package")} ${fields.get("Version")}`);
+
+  const cyclonedx = JSON.parse(await published("sbom-netinst.cdx.json")) as {
+    components: {
+      type: string;
+      name: string;
+      version?: string;
+      hashes?: { alg: string; content: string }[];
+      properties: { name: string; value: string }[];
+    }[];
+  };
+  const at = (layer: string) =>
+    cyclonedx.components.filter(({ type, properties }) => type === "library" && properties[0]!.value === layer);
+  expect(new Set(at("medium").map(({ hashes }) => hashes![0]!.content))).toEqual(held);
+  const started = at("installer").map(({ name, version }) => `${name} ${version}`);
+  expect(started).toEqual(expect.arrayContaining(inInitrd));
+  // Beside them kernel and Debian's build of the installer, boot loaders, and the tools for file systems.
+  const more = started.filter((one) => !inInitrd.includes(one)).map((one) => one.split(" ")[0]!);
+  const others = more.filter((name) => !/^(linux-image-\d|debian-installer-)/.test(name));
+  expect(more).toHaveLength(others.length + 2);
+  expect(others.toSorted()).toEqual([...bootPackages, ...installerTools].toSorted());
+  for (const { name, hashes, properties } of cyclonedx.components) {
+    if (!name.startsWith("/") || properties[0]!.value !== "medium") continue;
+    expect(await hashFile(join(tree, name)), name).toBe(hashes!.find(({ alg }) => alg === "SHA-256")!.content);
+  }
+
+  const spdx = JSON.parse(await published("sbom-netinst.spdx.json")) as {
+    packages: { comment?: string; checksums?: { checksumValue: string }[] }[];
+  };
+  const described = spdx.packages.filter(({ comment }) => comment === "in the medium");
+  expect(new Set(described.map(({ checksums }) => checksums![0]!.checksumValue))).toEqual(held);
+  expect(spdx.packages.filter(({ comment }) => comment === "in the installer")).toHaveLength(started.length);
+});
+
+test("made again without the vault, from what is published, the medium has the same bytes", async () => {
+  const { project, built } = lab;
+  const { signal } = scratch.context;
+  const manifest = parseManifest(await readFile(built.manifest, "utf8"), built.manifest);
+  const inputs = await publishedInputs(project.paths, project.paths.out, manifest, scratch.directory, signal);
+  const { stage } = buildGraph(inputs, project.store).targets.find(({ name }) => name === "netinst")!;
+  // The repository, for which the key is not needed again, and then the medium with it.
+  const repository = stage.inputs["repository"] as { stage: Stage; output: string };
+  const made = { repository: join(await again(repository.stage), repository.output) };
+  expect(await hashFile(join(await again(stage, made), "image"))).toBe(await hashFile(medium));
+
+  const without = join(scratch.directory, "without");
+  await copyOutput(project.paths.out, without);
+  const older = { ...manifest, documents: manifest.documents.filter(({ file }) => !file.startsWith("netinst.")) };
+  await expect(publishedInputs(project.paths, without, older, scratch.directory, signal)).rejects.toThrow(
+    /netinst holds a signature that is not published/,
+  );
+});
+
+/** Runs a stage once more. @returns the directory with its outputs */
+async function again(stage: Stage, made: Readonly<Record<string, string>> = {}): Promise<string> {
+  const { store } = lab.project;
+  const inputs: Record<string, string> = { ...made };
   for (const [name, input] of Object.entries(stage.inputs)) {
     const sha256 =
-      "sha256" in input
-        ? input.sha256
-        : (await readAction(lab.project.store, stageId(input.stage)))!.outputs[input.output]!.sha256;
-    inputs[name] = lab.project.store.path(sha256);
+      "sha256" in input ? input.sha256 : (await readAction(store, stageId(input.stage)))!.outputs[input.output]!.sha256;
+    inputs[name] ??= store.path(sha256);
   }
-  const out = join(scratch.directory, "again");
+  const out = join(scratch.directory, `again-${stage.name}`);
   await mkdir(out);
   await stage.run({ inputs, meta: {}, out, progress: () => undefined, signal: scratch.context.signal });
-  expect(await hashFile(join(out, "image"))).toBe(await hashFile(medium));
-});
+  return out;
+}
+
+/** A text that is published beside the medium. */
+function published(name: string): Promise<string> {
+  return readFile(join(lab.project.paths.out, name), "utf8");
+}
 
 /** A package's files, unpacked. */
 async function packageFiles(name: string): Promise<string> {

@@ -69,4 +69,9 @@ depmod -b "$tree" "$version"
 (cd "$tree" && cpio --quiet -idmu --no-absolute-filenames < /in/files)
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 (cd "$tree" && find . | LC_ALL=C sort | cpio --quiet -o -H newc --reproducible -R 0:0) | zstd -q -12 -T1 > /out/initrd
-awk '/^Package: / { print $2 }' "$status" | sort > /out/parts
+awk -v RS= '{ name = version = architecture = ""; count = split($0, lines, "\n")
+  for (i = 1; i <= count; i++) { split(lines[i], words, " ")
+    if (words[1] == "Package:") name = words[2]
+    if (words[1] == "Version:") version = words[2]
+    if (words[1] == "Architecture:") architecture = words[2] }
+  print name, version, architecture }' "$status" | LC_ALL=C sort > /out/parts

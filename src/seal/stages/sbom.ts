@@ -33,17 +33,12 @@ export function sbomStage(
     ...lock.platform.filter(({ name }) => /^linux-image-\d/.test(name)),
     ...(lock.shim ?? []),
   ];
-  const short = ({ name, version, architecture, sha256 }: LockedPackage) => ({ name, version, architecture, sha256 });
-  const own = files.map(({ path, content }): SbomFile => {
-    const hash = (name: string) => createHash(name).update(content).digest("hex");
-    return { path, sha256: hash("sha256"), sha1: hash("sha1") };
-  });
   const options = {
     epoch: lock.epoch,
     suite,
     root: lock.platform.map(short),
     boot: boot.map(short),
-    files: own.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
+    files: files.map((file) => ownFile(file)).toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     extras: lockedExtras(lock),
   };
   return {
@@ -57,22 +52,69 @@ export function sbomStage(
     outputs: ["cyclonedx", "spdx"],
     async run(work) {
       const content = await readContent(work.inputs["tree"]!, options);
-      const { packages, references } = await readDistributions(work.inputs["python"], options.extras);
-      content.packages = [...content.packages, ...packages];
-      const all = new Map([...content.references, ...references].map((one) => [one.id, one]));
-      content.references = [...all.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
-      await writeFile(join(work.out, "cyclonedx"), cycloneDx(content));
-      await writeFile(join(work.out, "spdx"), spdx(content));
+      await writeBoms(content, await readDistributions(work.inputs["python"], options.extras), work.out);
     },
   };
 }
 
+/** Writes both bills of materials of some content and the Python distributions and other inputs beside it. */
+export async function writeBoms(
+  content: SbomContent,
+  { packages, references }: Pick<SbomContent, "references"> & { packages: readonly SbomPackage[] },
+  out: string,
+): Promise<void> {
+  const all = new Map([...content.references, ...references].map((one) => [one.id, one]));
+  const whole = {
+    ...content,
+    packages: [...content.packages, ...packages],
+    references: [...all.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  };
+  await writeFile(join(out, "cyclonedx"), cycloneDx(whole));
+  await writeFile(join(out, "spdx"), spdx(whole));
+}
+
+/** What identifies a locked package. */
+export function short({ name, version, architecture, sha256 }: LockedPackage): Short {
+  return { name, version, architecture, sha256 };
+}
+
+/** A file of ours with its hashes. */
+export function ownFile(
+  { path, content }: { path: string; content: string | Uint8Array },
+  layer?: SbomFile["layer"],
+): SbomFile {
+  const hash = (name: string) => createHash(name).update(content).digest("hex");
+  return { path, ...(layer === undefined ? {} : { layer }), sha256: hash("sha256"), sha1: hash("sha1") };
+}
+
 type Short = Pick<LockedPackage, "name" | "version" | "architecture" | "sha256">;
+/** A package as a bill of materials names it. */
+export type Described = Omit<Short, "sha256"> & Partial<Pick<Short, "sha256">>;
 
 async function readContent(
   tree: string,
   options: { epoch: number; suite: string; root: readonly Short[]; boot: readonly Short[]; files: readonly SbomFile[] },
 ): Promise<SbomContent> {
+  const { installed, describe, references } = await readTree(tree);
+  assertSame(installed, options.root);
+  return {
+    epoch: options.epoch,
+    suite: options.suite,
+    packages: [...options.root.map(describe("root")), ...options.boot.map(describe("boot image"))],
+    files: options.files,
+    references: references(),
+  };
+}
+
+/**
+ * What the platform's tree says of packages: what is installed, and a locked package with maintainer and licence where
+ * the tree knows them. `references`: the licences of all that were described.
+ */
+export async function readTree(tree: string): Promise<{
+  installed: ReturnType<typeof installedPackages>;
+  describe(layer: SbomPackage["layer"]): (item: Described) => SbomPackage;
+  references(): LicenceReference[];
+}> {
   const members = await readTarMembers(
     tree,
     (path) => path === statusFile || copyrightFile.test(path) || docDirectory.test(path),
@@ -80,7 +122,6 @@ async function readContent(
   // 1. dpkg's own view of what is installed.
   const status = members.find(({ path }) => path === statusFile)?.content.toString() ?? "";
   const installed = installedPackages(status);
-  assertSame(installed, options.root);
   // 2. Licences; a package's documentation may be a link to another's.
   const texts = new Map<string, string>();
   const links = new Map<string, string>();
@@ -101,7 +142,7 @@ async function readContent(
   const references = new Map<string, LicenceReference>();
   const describe =
     (layer: SbomPackage["layer"]) =>
-    (item: Short): SbomPackage => {
+    (item: Described): SbomPackage => {
       const text = texts.get(item.name) ?? texts.get(links.get(item.name) ?? "");
       const licence = text === undefined ? undefined : licenceExpression(text);
       for (const one of licence?.references ?? []) references.set(one.id, one);
@@ -110,13 +151,7 @@ async function readContent(
       const purl = packageUrl(item);
       return { kind: "deb", name, version, sha256, purl, layer, maintainer, licence: licence?.expression };
     };
-  return {
-    epoch: options.epoch,
-    suite: options.suite,
-    packages: [...options.root.map(describe("root")), ...options.boot.map(describe("boot image"))],
-    files: options.files,
-    references: [...references.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
-  };
+  return { installed, describe, references: () => [...references.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 
 function assertSame(installed: ReturnType<typeof installedPackages>, locked: readonly Short[]): void {

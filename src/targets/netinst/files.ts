@@ -1,4 +1,3 @@
-import { writeCpio } from "../../seal/cpio.ts";
 import { commandLine } from "../../seal/stages/uki.ts";
 import { openpgpDearmor } from "../../vault/openpgp.ts";
 
@@ -9,21 +8,26 @@ mkdir -p /target/etc/apt/trusted.gpg.d
 cp /${directory}/archive.gpg /target/etc/apt/trusted.gpg.d/kubedos.gpg
 `;
 
+/** A file of ours by its path from the root of what it is in. */
+export interface OwnFile {
+  path: string;
+  mode: number;
+  content: Uint8Array;
+}
+
 /** What the installer's initrd has of ours: answers, the choice of the disk, the key of the medium's repository. */
-export function installerArchive(
+export function installerFiles(
   scripts: Readonly<Record<string, string>>,
   preseed: string,
   certificate: string,
-  epoch: number,
-): Uint8Array {
+): OwnFile[] {
   const texts = Object.entries(scripts).map(([name, text]) => ({ path: `${directory}/${name}`, mode: 0o644, text }));
-  const files = [
+  return [
     ...texts.map(({ path, mode, text }) => ({ path, mode, content: Buffer.from(text) })),
     { path: `${directory}/archive.gpg`, mode: 0o644, content: openpgpDearmor(certificate) },
     { path: "preseed.cfg", mode: 0o644, content: Buffer.from(preseed) },
     { path: "usr/lib/base-installer.d/05kubedos", mode: 0o755, content: Buffer.from(trustMedium) },
   ];
-  return writeCpio(files, epoch, { directories: false });
 }
 
 /** GRUB's settings on the installed node: the kernel's words of the sealed image, and the node's own first program. */

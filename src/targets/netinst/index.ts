@@ -13,6 +13,14 @@ import type { Store } from "../../store/store.ts";
 import { guidFromHash } from "../gpt.ts";
 import { initrdParts, installerPackage, installerTools, mediumParts, replacedParts } from "./packages.ts";
 
+/** What both the medium and what is said about it are made from. */
+export interface InstallerStages {
+  /** Kernel and initrd of the installer; `parts`: names and versions of the installer's parts in the initrd. */
+  initrd: Stage;
+  /** The medium's repository, signed. */
+  repository: Stage;
+}
+
 /** What a medium with Debian's installer is made from. Inputs with a `sha256` are objects of the store. */
 export interface NetinstParts {
   name: string;
@@ -35,17 +43,8 @@ export interface NetinstParts {
  * netinst: Debian's installer with answers to all its questions, and a signed repository with everything that it
  * installs. The installed node has the platform's packages and files, and is not sealed.
  */
-export function netinstStage(tools: Tools, parts: NetinstParts): Stage {
-  const { platform, lock, store, identity, extras } = parts;
-  const installer = lock.installer ?? [];
-  const added = (lock.netinst ?? []).filter(({ name }) => name !== installerPackage);
-  const packages = [...platform, ...added];
-  const indexes = {
-    packages: packagesStage(tools, packages, store, "netinst-packages"),
-    parts: packagesStage(tools, installer, store, "netinst-parts"),
-  };
-  const repository = installerRepositoryStage(indexes, [...packages, ...installer], identity, store);
-  const initrd = initrdStage(tools, parts, installer);
+export function netinstStage(tools: Tools, parts: NetinstParts & InstallerStages): Stage {
+  const { platform, lock, store, identity, extras, initrd, repository } = parts;
   const list = platform.map(({ name, version }) => `${name}=${version}\n`).toSorted();
   const { python, blobs = [] } = extras;
   return {
@@ -79,7 +78,30 @@ export function netinstStage(tools: Tools, parts: NetinstParts): Stage {
   };
 }
 
-/** Kernel and initrd of the installer. `parts`: what its own list of parts names. */
+/** The installer, and the repository that it reads from. */
+export function installerStages(tools: Tools, parts: NetinstParts): InstallerStages {
+  const { lock, store, identity } = parts;
+  const { packages, installer } = mediumPackages(parts.platform, lock);
+  const indexes = {
+    packages: packagesStage(tools, packages, store, "netinst-packages"),
+    parts: packagesStage(tools, installer, store, "netinst-parts"),
+  };
+  return {
+    initrd: initrdStage(tools, parts, installer),
+    repository: installerRepositoryStage(indexes, [...packages, ...installer], identity, store),
+  };
+}
+
+/** What the medium's repository holds: packages, and parts of the installer. */
+export function mediumPackages(
+  platform: readonly LockedPackage[],
+  lock: Pick<Lock, "netinst" | "installer">,
+): { packages: LockedPackage[]; installer: readonly LockedPackage[] } {
+  const added = (lock.netinst ?? []).filter(({ name }) => name !== installerPackage);
+  return { packages: [...platform, ...added], installer: lock.installer ?? [] };
+}
+
+/** Kernel and initrd of the installer. */
 function initrdStage(tools: Tools, parts: NetinstParts, installer: readonly LockedPackage[]): Stage {
   const { lock, store, kernel, initrdFiles } = parts;
   const objects = objectsDirectory(store);

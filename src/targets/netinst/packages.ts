@@ -87,6 +87,15 @@ export const installerTools: readonly string[] = ["e2fsprogs", "libcom-err2", "l
 /** Parts that are put into the installer's initrd: they find the medium and read the others from it. */
 export const mediumParts: readonly string[] = ["cdrom-detect", "cdrom-retriever", "load-cdrom", "disk-detect"];
 
+/** Packages whose programs start the medium; the first two are build tools. */
+export const bootPackages: readonly string[] = [
+  "isolinux",
+  "syslinux-common",
+  "grub-efi-amd64-signed",
+  "shim-helpers-amd64-signed",
+  "shim-signed",
+];
+
 /** What the lock of a spec with the target netinst holds beyond the platform. */
 export const netinstRequest = {
   packages: netinstPackages,
