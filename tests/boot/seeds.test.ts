@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { run } from "../../src/host/run.ts";
 import { buildSeed } from "../../src/fabric/seed.ts";
-import type { Spec } from "../../src/spec/types.ts";
 import { createVault } from "../../src/vault/vault.ts";
 import { inSlot, withMachine } from "./machine.ts";
 import { withMicroVm, type MachineConfig, type MicroVm } from "./microvm.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // The sealed image is the right one each time: what is wrong is the small disk with the node's secrets. Who reads it is
-// the boot image's initrd; without firmware and TPM around it a machine comes to that in a third of the time.
+// the boot image's initrd; without firmware and TPM around it a machine comes to that in a third of the time. All that
+// can be wrong with a seed, without a machine: tests/media/initrd-seed.slow.test.ts.
 let scratch: Scratch;
 let lab: BuiltLab;
 /** Where kernel, initrd and machines are, and a start script that, unlike the artifact's own, takes any seed. */
@@ -39,20 +39,9 @@ afterAll(() => scratch?.remove());
 const node = "worker-1";
 const headerBytes = 4096;
 
-/** The seed of the node as it should be, from the spec with some changes. */
-function seed(change: (spec: Spec) => Spec = (spec) => spec, name = node): Buffer {
-  const { spec, vault } = lab.project;
-  return Buffer.from(buildSeed(change(spec), vault, name).disk);
-}
-
-/** A good seed with its header line (`KUBEDOS-SEED 1 SIZE`) rewritten; the signature follows it. */
-function withHeader(rewrite: (size: number) => string): Buffer {
-  const disk = seed();
-  const header = disk.toString("latin1", 0, headerBytes).replace(/\0+$/, "");
-  const [first = "", ...signature] = header.split("\n");
-  disk.fill(0, 0, headerBytes);
-  disk.write([rewrite(Number(first.split(" ")[2])), ...signature].join("\n"), 0, "latin1");
-  return disk;
+/** The seed of the node as it should be. */
+function seed(vault = lab.project.vault): Buffer {
+  return Buffer.from(buildSeed(lab.project.spec, vault, node).disk);
 }
 
 async function boot(name: string, disk: Buffer | undefined, use: (machine: MicroVm) => Promise<void>): Promise<void> {
@@ -80,15 +69,10 @@ test.concurrent("control: with its own seed the node is sealed, and is who the s
 describe.concurrent("the boot stops at a seed", () => {
   const cases: Record<string, [make: () => Promise<Buffer> | Buffer | undefined, message: RegExp]> = {
     "that is not there": [() => undefined, /no seed disk found/],
-    "that is another disk": [() => Buffer.alloc(64 * 1024, "SOMETHING ELSE"), /no seed disk found/],
-    "of a format version that is not known": [
-      () => withHeader((size) => `KUBEDOS-SEED 12 ${size}`),
-      /no seed disk found/,
-    ],
     "made by another foundry": [
       async () => {
         const vault = await createVault(join(scratch.directory, "other.vault"), { passphrase: "of another foundry" });
-        return Buffer.from(buildSeed(lab.project.spec, vault, node).disk);
+        return seed(vault);
       },
       /is altered or was not made by this foundry/,
     ],
@@ -99,39 +83,6 @@ describe.concurrent("the boot stops at a seed", () => {
         return disk;
       },
       /is altered or was not made by this foundry/,
-    ],
-    "with one character changed in its signature": [
-      () => {
-        const disk = seed();
-        const at = disk.indexOf("\n", disk.indexOf("\nuntrusted comment") + 1) + 40;
-        disk[at] = disk[at] === 0x41 ? 0x42 : 0x41;
-        return disk;
-      },
-      /is altered or was not made by this foundry/,
-    ],
-    "whose header names a smaller size": [
-      () => withHeader((size) => `KUBEDOS-SEED 1 ${size - 512}`),
-      /is altered or was not made by this foundry/,
-    ],
-    "whose header names a huge size": [
-      () => withHeader(() => "KUBEDOS-SEED 1 99999999999999999999"),
-      /is larger than 1 MiB/,
-    ],
-    "whose header names no size": [() => withHeader(() => "KUBEDOS-SEED 1 $(reboot)"), /has a damaged header/],
-    "of another cluster of the same foundry": [
-      () => seed((spec) => ({ ...spec, metadata: { ...spec.metadata, name: "elsewhere" } })),
-      /belongs to another cluster/,
-    ],
-    "of another key generation": [
-      () => seed((spec) => ({ ...spec, nodes: spec.nodes.map((item) => ({ ...item, generation: 2 })) })),
-      /has key generation 2, which this cluster no longer accepts/,
-    ],
-    "of a node that is not in the cluster": [
-      () => {
-        const rename = (item: Spec["nodes"][number]) => (item.name === node ? { ...item, name: "worker-9" } : item);
-        return seed((spec) => ({ ...spec, nodes: spec.nodes.map(rename) }), "worker-9");
-      },
-      /is for worker-9, which is not in this cluster/,
     ],
   };
   test.each(Object.entries(cases))("%s", async (title, [make, message]) => {

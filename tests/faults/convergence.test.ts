@@ -190,13 +190,13 @@ test("a disk that is full is named with its node, the others are converged; with
   expect(freed.status, freed.stderr).toBe(0);
 });
 
-test("a plane that was cut for half a minute and an address that has changed: found again, nothing restarted", async () => {
+test("a plane that was cut for five minutes and an address that has changed: found again, nothing restarted", async () => {
   const before = await Promise.all(nodes.map(processes));
   // WireGuard's packets, not the plane's: sessions end as they do when a cable is cut.
   const rules = "udp dport 51823 drop; udp sport 51823 drop;";
   const hook = (name: string) => `chain ${name} { type filter hook ${name} priority -300; ${rules} };`;
   await shell("core-1", `echo 'table inet cut { ${hook("input")} ${hook("output")} };' | nft -f -`);
-  const cutUntil = Date.now() + 30_000;
+  const cutUntil = Date.now() + 5 * 60_000;
   await until("the cut", 20, async () => {
     const probe = (await (await watch()).ask("core-1", { command: "fabric", count: 1 }, 20_000)) as FabricProbe;
     return probe.pairs.every(({ plane, received }) => (plane === "wg3") === (received === 0)) ? true : undefined;
