@@ -74,13 +74,18 @@ async function vitest(name) {
   };
 }
 
-/** A line for each test of a file that failed, or for the file that could not be loaded. */
+/** A text for each test of a file that failed, or for the file that could not be loaded: the reason's first line and end. */
 function failuresOf({ name, status, message, assertionResults }) {
-  const line = (what, text = "") => `${what}: ${text.split("\n")[0].slice(0, 160)}`;
+  const text = (what, reason = "") => {
+    const [first, ...rest] = reason.split("\n").filter((line) => !/^ +at /.test(line));
+    return [`${what}: ${first}`, ...rest.slice(-12).map((line) => `  ${line}`)]
+      .map((line) => line.slice(0, 240))
+      .join("\n");
+  };
   const file = relative(root, name);
-  if (status === "failed" && assertionResults.length === 0) return [line(file, message)];
+  if (status === "failed" && assertionResults.length === 0) return [text(file, message)];
   const failed = assertionResults.filter((one) => one.status === "failed");
-  return failed.map(({ fullName, failureMessages }) => line(`${file}: ${fullName}`, failureMessages[0]));
+  return failed.map(({ fullName, failureMessages }) => text(`${file}: ${fullName}`, failureMessages[0]));
 }
 
 function runNode(args, stdio) {

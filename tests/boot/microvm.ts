@@ -31,8 +31,8 @@ const accelerators = { kvm: ["kvm", "-cpu", "host"], tcg: ["tcg,thread=multi,tb-
 
 /**
  * A fake of Firecracker: a program that starts QEMU's microvm machine as the configuration says, in whatever directory
- * it is started. As Firecracker does, it announces a device in the kernel's words, before those for the initrd. The
- * network is a multicast group on this host's loopback; beside Firecracker's devices there are the agent's two ports,
+ * it is started. As Firecracker does, it announces a device in the kernel's words, before those for the initrd; and the
+ * kernel tells all it has to say. The network is a multicast group on this host's loopback; beside Firecracker's devices there are the agent's two ports,
  * which the test listens to.
  */
 export async function fakeFirecracker(
@@ -43,7 +43,11 @@ export async function fakeFirecracker(
   accelerator: Accelerator,
 ): Promise<string> {
   const { "boot-source": boot, "machine-config": machine, drives } = config;
-  const more = ["virtio_mmio.device=4K@0xd0000000:5", ...(accelerator === "tcg" ? await clockWords() : [])];
+  const more = [
+    "virtio_mmio.device=4K@0xd0000000:5",
+    "ignore_loglevel",
+    ...(accelerator === "tcg" ? await clockWords() : []),
+  ];
   const words = boot.boot_args.replace(" -- ", ` ${more.join(" ")} -- `);
   const args = [
     ["-M", "microvm,acpi=on", "-accel", ...accelerators[accelerator], "-nodefaults", "-no-user-config"],
