@@ -12,10 +12,12 @@ import type { PrivateApt } from "../../src/lock/private-apt.ts";
 import { parseManifest } from "../../src/seal/manifest.ts";
 import { hashFile } from "../../src/store/store.ts";
 import { readAction } from "../../src/store/actions.ts";
+import { grubDefault } from "../../src/targets/netinst/files.ts";
 import { bootPackages, installerTools, replacedParts, unusedParts } from "../../src/targets/netinst/packages.ts";
 import { copyFromIso } from "./iso.ts";
 import { sandbox } from "./image.ts";
 import { copyOutput } from "./outputs.ts";
+import { vendorCertificate } from "./vendor-certificate.ts";
 import { buildLab, labSpec, makeScratch, type BuiltLab, type Scratch } from "./support.ts";
 
 // What Debian's installer will look for is on the medium. The installation itself takes too long for every run:
@@ -138,6 +140,37 @@ test("answers and menus are sound: debconf, isolinux's kernel and initrd, grub-s
   await sandbox(lab, ["sh", "-c", check], inputs, join(scratch.directory, "grub-out"));
 });
 
+test("GRUB, with the terminal that it is told, starts a machine with BIOS and without a screen", async () => {
+  const [, terminal] = /^GRUB_TERMINAL=(\w+)$/m.exec(grubDefault())!;
+  const config = join(scratch.directory, "screenless.cfg");
+  // An entry that says by QEMU's exit status that it was reached: (0x31 << 1) | 1.
+  const entry = "menuentry reached {\n outb 0x501 0x31\n}";
+  await writeFile(config, `set timeout=0\nterminal_input ${terminal}\nterminal_output ${terminal}\n${entry}\n`);
+  const make = [
+    "modules=/in/modules/usr/lib/grub/i386-pc",
+    "export PATH=/in/grub/usr/bin:$PATH",
+    "grub-mkstandalone -d $modules -O i386-pc -o /work/core --install-modules='normal terminal iorw memdisk tar' \\",
+    "  --modules='biosdisk iorw terminal' --locales= --fonts= --themes= boot/grub/grub.cfg=/in/config",
+    "cat $modules/boot.img /work/core > /out/disk && truncate -s 4M /out/disk",
+  ].join("\n");
+  const out = join(scratch.directory, "screenless");
+  const inputs = { grub: await packageFiles("grub-common"), modules: await packageFiles("grub-pc-bin"), config };
+  await sandbox(lab, ["sh", "-euc", make], inputs, out);
+  const screenless = ["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-m", "128"];
+  const disk = [
+    "-drive",
+    `file=${join(out, "disk")},format=raw,if=none,id=disk`,
+    "-device",
+    "virtio-blk-pci,drive=disk",
+  ];
+  const exit = ["-device", "isa-debug-exit,iobase=0x501,iosize=1"];
+  const { status } = await run("qemu-system-x86_64", [...screenless, ...disk, ...exit], {
+    timeoutMs: 60_000,
+    okStatuses: [0x63],
+  });
+  expect(status).toBe(0x63);
+});
+
 test("firmware with Microsoft's keys accepts shim, and shim accepts GRUB and the kernel", async () => {
   const esp = await espFiles();
   const boot = (name: string) => join(esp, "EFI/BOOT", name);
@@ -255,21 +288,4 @@ async function espFiles(): Promise<string> {
     "xorriso -osirrox on -indev /in/iso -extract_boot_images /out 2>/dev/null; mcopy -n -s -i /out/gpt_part2_efi.img ::/EFI /out";
   await sandbox(lab, ["sh", "-c", unpack], { iso: medium }, out);
   return out;
-}
-
-/** The certificate in shim's section .vendor_cert. */
-function vendorCertificate(image: Buffer): Buffer {
-  const header = image.readUInt32LE(0x3c);
-  const sections = header + 24 + image.readUInt16LE(header + 20);
-  for (let index = 0; index < image.readUInt16LE(header + 6); index++) {
-    const at = sections + 40 * index;
-    const name = image.toString("latin1", at, at + 8).replace(/\0+$/, "");
-    // Eight characters are all that a name may have; a longer one is elsewhere.
-    const start = image.readUInt32LE(at + 20);
-    if (name !== ".vendor_" && !name.startsWith("/")) continue;
-    const size = image.readUInt32LE(start);
-    const offset = image.readUInt32LE(start + 8);
-    if (size > 500 && size < 5000 && offset < 64) return image.subarray(start + offset, start + offset + size);
-  }
-  throw new Error("shim holds no certificate");
 }
