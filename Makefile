@@ -23,7 +23,7 @@ test:
 check: prepare
 	$(NODE); exec "$$node" scripts/test.mjs --fast
 
-# An hour and more without KVM: Debian's installer from power-on to a node, by BIOS and by UEFI.
+# Half an hour and more without KVM: Debian's installer from power-on to a node, by BIOS and by UEFI at once.
 test-netinst: prepare
 	$(NODE); exec "$$node" node_modules/vitest/vitest.mjs run --project netinst
 

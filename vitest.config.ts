@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 // Machines, networks, boots and servers. Each file has directories, networks and machines of its own; one more at a time
 // than there are cores in the least host, because clusters of containers wait for time limits most of the time.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
-// Debian's installer, from power-on to a node: an hour and more without KVM.
+// Debian's installer, from power-on to a node: half an hour and more without KVM, two machines at once.
 const installed = ["tests/netinst/**/*.test.ts"];
 // Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
 const slow = "**/*.slow.test.ts";
@@ -44,7 +44,7 @@ export default defineConfig({
           name: "netinst", // on demand: `make test-netinst`
           include: installed,
           fileParallelism: false,
-          testTimeout: 3 * 3_600_000,
+          testTimeout: 2 * 3_600_000,
           hookTimeout: 600_000,
         },
       },
