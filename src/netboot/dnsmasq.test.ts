@@ -11,13 +11,14 @@ const modes: AddressMode[] = [
   { kind: "proxy", network: "10.77.0.0" },
 ];
 
-function config(mode: AddressMode): string {
+function config(mode: AddressMode, efi = "boot.efi"): string {
   return dnsmasqConfig({
     interface: "eth1",
     mode,
     macs: ["52:54:00:77:00:01"],
     tftpRoot: "/tmp",
     leaseFile: "/tmp/leases",
+    efi,
     url: "http://10.77.0.1:8080",
   });
 }
@@ -38,6 +39,13 @@ test.each(modes)("only cards that are named are answered: $kind", (mode) => {
   expect(lines).toContain("dhcp-ignore=tag:!known");
   expect(lines.filter((line) => line.startsWith("dhcp-host="))).toEqual(["dhcp-host=52:54:00:77:00:01,set:known"]);
   expect(lines.some((line) => line.startsWith("dhcp-option-force"))).toBe(mode.kind === "dhcp");
+});
+
+test.each(modes)("UEFI by TFTP starts the shim where there is one, everything else as without: $kind", (mode) => {
+  const [without, with_] = [config(mode), config(mode, "shimx64.efi")].map((text) => text.split("\n"));
+  const changed = with_!.filter((line, index) => line !== without![index]);
+  expect(changed.length).toBe(mode.kind === "dhcp" ? 1 : 2);
+  for (const line of changed) expect(line).toMatch(/^(dhcp-boot=tag:!ipxe,tag:efi|pxe-service=.*EFI),.*shimx64\.efi$/);
 });
 
 test.each([

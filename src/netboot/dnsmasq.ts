@@ -12,6 +12,8 @@ export interface DnsmasqOptions {
   /** Directory of what is served by TFTP. */
   tftpRoot: string;
   leaseFile: string;
+  /** What firmware of UEFI starts by TFTP: a file of that directory. */
+  efi: string;
   /** Base of what is served by HTTP, without a slash at its end. */
   url: string;
 }
@@ -20,10 +22,10 @@ export interface DnsmasqOptions {
 const architectures = { bios: [0], efi: [7, 9], http: [16] } as const;
 
 /**
- * Configuration of dnsmasq as DHCP (or proxy DHCP) and TFTP server; no DNS. Firmware gets the signed boot image (UEFI,
- * by TFTP or HTTP) or iPXE (BIOS), iPXE its script, and the image writer, which is no firmware, the URL to ask at.
+ * Configuration of dnsmasq as DHCP (or proxy DHCP) and TFTP server; no DNS. Firmware gets `efi` (UEFI by TFTP),
+ * the signed boot image (UEFI by HTTP) or iPXE (BIOS), iPXE its script, and the image writer, which is no firmware, the URL to ask at.
  */
-export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile, url }: DnsmasqOptions): string {
+export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile, efi, url }: DnsmasqOptions): string {
   const matches = Object.entries(architectures).flatMap(([tag, numbers]) =>
     numbers.map((number) => `dhcp-match=set:${tag},option:client-arch,${number}`),
   );
@@ -34,7 +36,7 @@ export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile
           "dhcp-authoritative",
           "dhcp-option-force=tag:http,60,HTTPClient",
           `dhcp-boot=tag:ipxe,${url}/boot.ipxe`,
-          "dhcp-boot=tag:!ipxe,tag:efi,boot.efi",
+          `dhcp-boot=tag:!ipxe,tag:efi,${efi}`,
           `dhcp-boot=tag:!ipxe,tag:http,${url}/boot.efi`,
           "dhcp-boot=tag:!ipxe,tag:bios,undionly.kpxe",
           `dhcp-boot=tag:!ipxe,tag:!efi,tag:!http,tag:!bios,${url}/`,
@@ -45,8 +47,8 @@ export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile
           `dhcp-boot=tag:ipxe,${url}/boot.ipxe,,${new URL(url).hostname}`,
           "pxe-prompt=tag:!ipxe,kubedos,0",
           "pxe-service=tag:!ipxe,x86PC,kubedos,undionly.kpxe",
-          "pxe-service=tag:!ipxe,X86-64_EFI,kubedos,boot.efi",
-          "pxe-service=tag:!ipxe,BC_EFI,kubedos,boot.efi",
+          `pxe-service=tag:!ipxe,X86-64_EFI,kubedos,${efi}`,
+          `pxe-service=tag:!ipxe,BC_EFI,kubedos,${efi}`,
         ];
   const lines = [
     "port=0",

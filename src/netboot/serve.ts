@@ -64,6 +64,8 @@ export async function serveNetboot(request: ServeRequest, context: RunContext): 
         macs: [...cards.keys()],
         tftpRoot: directory,
         leaseFile,
+        // An artifact made with `trust.shim` holds one.
+        efi: files.has("/shimx64.efi") ? "shimx64.efi" : "boot.efi",
         url,
       };
       await writeFile(config, dnsmasqConfig(options));

@@ -17,10 +17,11 @@ import { partitionOffset, sandbox } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
 import { startDhcp, withRack } from "./rack.ts";
+import { enrolledVariables, mediumWithoutShim, netbootWithoutShim } from "./shim.ts";
 import { makeScratch, type Scratch } from "./support.ts";
 
-// One medium for three nodes, of which one is known by its machine's UUID, one by its network card. Which disk is chosen, bad
-// blocks, wrong passphrases and what else stops the writer, is in tests/media/.
+// One medium for three nodes, of which one is known by its machine's UUID, one by its network card. It begins with a shim; two
+// tests take that away. Which disk is chosen, bad blocks, wrong passphrases and what else stops the writer, is in tests/media/.
 const uuid = "6b1d2a8e-3c1f-4a52-9f0e-0123456789ab";
 const mac = "52:54:00:77:00:02";
 const passphrase = "correct horse battery staple";
@@ -43,6 +44,7 @@ beforeAll(async () => {
       "platform: { kernel: generic }",
       "underlay: { cidr: 10.100.0.0/24 }",
       "targets: [raw, iso, netboot]",
+      "trust: { shim: true }",
       "nodes:",
       "  - { name: hub, roles: [hub] }",
       `  - { name: worker-1, hardware: { uuid: ${uuid} } }`,
@@ -151,11 +153,10 @@ test("seeds of all nodes as files: one each, for their owner's eyes only", async
   expect((await stat(vault)).mode & 0o777).toBe(0o600);
 });
 
-test.concurrent("a stick, by UEFI with Secure Boot, with sealed seeds: the machine is known, and starts as its node", async () => {
+test.concurrent("a stick, by a shim on Microsoft's keys, with sealed seeds: the machine is known, and starts as its node", async () => {
   const target = await disk("whole");
   const seeds = await sealedSeeds(project, passphrase);
-  const vars = await copyVariables(scratch, built.firmware.vars, "whole");
-  const firmware = { code: built.firmware.code, vars };
+  const firmware = { code: built.firmware.code, vars: await enrolledVariables(scratch, project, "whole") };
   const options = {
     name: "whole",
     medium: await withSeeds("whole", seeds),
@@ -199,11 +200,12 @@ test.concurrent("a CD, by BIOS, without seeds, after a power cut in the midst of
   expect(await hashOf(target, image.sizeBytes)).toBe(image.sha256);
 });
 
-test.concurrent("a CD, by UEFI with Secure Boot, taken out while it is read: stopped, and the disk is not one that starts", async () => {
+test.concurrent("a CD, by UEFI with the foundry's keys and no shim, taken out while it is read: stopped, and the disk is not one that starts", async () => {
   const target = await disk("ejected");
   const vars = await copyVariables(scratch, built.firmware.vars, "ejected");
   const firmware = { code: built.firmware.code, vars };
-  await install({ name: "ejected", disks: [drive(target)], firmware }, async (installer) => {
+  const direct = await mediumWithoutShim(project, medium, join(scratch.directory, "direct"));
+  await install({ name: "ejected", medium: direct, disks: [drive(target)], firmware }, async (installer) => {
     await installer.shows(/written \d+ of \d+ MiB/);
     await installer.ejects();
     await installer.shows(/installation stopped: the medium cannot be read to its end/);
@@ -211,12 +213,20 @@ test.concurrent("a CD, by UEFI with Secure Boot, taken out while it is read: sto
   expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
 });
 
-test.concurrent("network, UEFI with Secure Boot, addresses from us: the known machine is installed, a foreign one left alone", async () => {
+test.concurrent("network, UEFI with the foundry's keys and no shim, addresses from us: the known machine is installed, a foreign one left alone", async () => {
   const target = await disk("pxe");
   const words = join(scratch.directory, "words.txt");
   await writeFile(words, `${passphrase}\n`);
   const spec = join(scratch.directory, "lab.yaml");
-  const args = [netboot, "--range", "10.77.0.50-10.77.0.90", "--seeds", words, "--spec", spec];
+  const args = [
+    await netbootWithoutShim(scratch, netboot),
+    "--range",
+    "10.77.0.50-10.77.0.90",
+    "--seeds",
+    words,
+    "--spec",
+    spec,
+  ];
   await withRack(scratch, "pxe", args, async (rack) => {
     const foreign = "52:54:00:77:00:99";
     await run("nsenter", [rack.enter[1]!, "ip", "link", "add", "guest", "type", "veth", "peer", "name", "port"]);
@@ -226,8 +236,8 @@ test.concurrent("network, UEFI with Secure Boot, addresses from us: the known ma
     expect((await run("nsenter", [rack.enter[1]!, ...asks], { okStatuses: [0, 1] })).status).toBe(1);
     await rack.says(new RegExp(`${foreign} asks and is no node's .hardware.mac.: left alone`));
 
-    const vars = await copyVariables(scratch, built.firmware.vars, "pxe");
     const network = { enter: rack.enter, card: await rack.plug(mac, "") };
+    const vars = await copyVariables(scratch, built.firmware.vars, "pxe");
     const firmware = { code: built.firmware.code, vars };
     await withInstaller(scratch, { name: "pxe", network, disks: [drive(target)], firmware }, async (installer) => {
       await installer.shows(/image from http:\/\/10\.77\.0\.1:8080 by eth0/);
@@ -264,11 +274,12 @@ test.concurrent("network, BIOS, beside another DHCP server: installed", async ()
   });
 });
 
-test.concurrent("network, UEFI by HTTP; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
+test.concurrent("network, UEFI by HTTP with the foundry's keys; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
   const target = await disk("http");
   await withRack(scratch, "http", [netboot, "--range", "10.77.0.50-10.77.0.90"], async (rack) => {
     const vars = await copyVariables(scratch, built.firmware.vars, "http");
-    const card = [...(await rack.plug(mac, "")), "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n"];
+    const without = ["IPv4PXESupport", "IPv6PXESupport"].map((what) => `name=opt/org.tianocore/${what},string=n`);
+    const card = [...(await rack.plug(mac, "")), ...without.flatMap((word) => ["-fw_cfg", word])];
     const firmware = { code: built.firmware.code, vars };
     const network = { enter: rack.enter, card };
     await withInstaller(scratch, { name: "http", network, disks: [drive(target)], firmware }, async (installer) => {

@@ -88,7 +88,7 @@ test.each([
 test("a disk that takes no more bytes: stopped with the reason", async () => {
   await writeFile(at("image"), image);
   const { said } = await writer(
-    `target=/dev/full; chosen=''; stream() { zstd -qc '${at("image")}'; }; write_image; echo complete`,
+    `target=/dev/full; chosen=''; unpacked() { cat '${at("image")}'; }; write_image; echo complete`,
   );
   expect(said).toContain(
     "installation stopped: /dev/full cannot be written: dd: error writing '/dev/full': No space left",

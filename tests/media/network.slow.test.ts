@@ -1,4 +1,5 @@
 import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createServer, type AddressInfo } from "node:net";
 import { expect, test } from "vitest";
 import { serveFiles } from "../../src/host/file-server.ts";
@@ -33,9 +34,31 @@ async function fromNetwork(files: Record<string, string | Uint8Array>, words: st
   }
 }
 
+test("modules: in their order, and of the drivers of network cards only those of the cards that are here", async () => {
+  const devices = {
+    "0000:00:01.0": ["0x010601", "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"],
+    "0000:00:02.0": ["0x020000", "pci:v00008086d000010D3sv00008086sd00000000bc02sc00i00"],
+    "0000:00:03.0": ["0x020700", "pci:v000015B3d00001003sv000015B3sd00000001bc02sc07i00"],
+  };
+  for (const [name, [kind, alias]] of Object.entries(devices)) {
+    const device = at("sys/bus/pci/devices", name);
+    await mkdir(device, { recursive: true });
+    await writeFile(join(device, "class"), `${kind}\n`);
+    await writeFile(join(device, "modalias"), `${alias}\n`);
+  }
+  const cards = ["igb 000010C9", "e1000e 000010D3", "e1000e 000010D4", "mlx4_core 00001003", "ahci 00002922"];
+  const patterns = cards.map((card) => card.replace(/ (\w+)$/, ".ko pci:v*d$1sv*sd*bc*sc*i*\n"));
+  await writeFile(at("here/cards"), patterns.join(""));
+  const order = ["dca", "igb", "virtio_net", "e1000e", "ahci", "mlx4_core", "mlx4_en"];
+  await writeFile(at("here/order"), order.map((name) => `${name}.ko\n`).join(""));
+  const { said } = await writer(`modules='${at("here")}'; needed_modules`, {}, ["drivers"]);
+  // A driver of cards is one that the list names; another device than a card does not ask for it.
+  expect(said.trim().split("\n")).toEqual(["dca.ko", "virtio_net.ko", "e1000e.ko", "mlx4_core.ko", "mlx4_en.ko"]);
+});
+
 test("network: the card with a link is asked; image and seeds come from the server", async () => {
   const files = { "image.sha256": sha256, "image.zst": "packed", seeds: "sealed" };
-  const { said } = await fromNetwork(files, "stream; echo; sealed_seeds");
+  const { said } = await fromNetwork(files, "zstd() { cat; }; unpacked; echo; sealed_seeds");
   expect(said).toMatch(/image from http:\/\/127\.0\.0\.1:\d+ by eth1\npacked\nsealed$/);
 });
 

@@ -93,7 +93,9 @@ export async function writer(
 
 /** Writes what `source` (shell) gives to the disk vda, after `more`. */
 export function writes(source: string, more = ""): ReturnType<typeof writer> {
-  return writer(`target=$dev/vda; chosen=''; ${more}\nstream() { ${source}; }; write_image; echo complete`);
+  return writer(
+    `target=$dev/vda; chosen=''; ${more}\nunpacked() { ${source} | zstd -dcq; }; write_image; echo complete`,
+  );
 }
 
 /** The first MiB of the disk vda. */

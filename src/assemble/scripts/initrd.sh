@@ -1,6 +1,7 @@
 #!/bin/sh
 # initrd.sh: kernel and initrd from the kernel's package, the foundry's busybox and TOOLS (paths): /out/vmlinuz, /out/initrd;
-# prints the kernel's version. MODULES (words) are what the initrd may need; what they depend on is added in order.
+# prints the kernel's version. MODULES (words) are what the initrd may need; what they depend on is added in order: /m/order.
+# /m/cards says which PCI devices the drivers of network cards among them are for.
 set -eu
 umask 022
 kernel=/work/kernel image=/work/image
@@ -18,6 +19,7 @@ while read -r file; do
   name=$(basename "$file" .xz)
   xz -dc "$file" > "$image/m/$name"
   echo "$name" >> "$image/m/order"
+  case $file in */drivers/net/ethernet/*) modinfo -F alias "$image/m/$name" | sed -n "s/^pci:/$name &/p" >> "$image/m/cards" ;; esac
 done < /work/modules
 cp /usr/bin/busybox "$image/bin/busybox"
 mkdir -p "$image/lib64" "$image/lib/x86_64-linux-gnu"

@@ -1,12 +1,20 @@
 #!/bin/sh
 # netboot.sh: what machines fetch when they start over the network, as /out/image (tar): the signed writer (/in/uki), its
 # kernel and initrd (/in/vmlinuz, /in/initrd, /in/layer) for BIOS, iPXE, the compressed image (/in/zst) and its hash
-# (/in/sum), and of the writer's files (/in/files) the list of machines.
+# (/in/sum), and of the writer's files (/in/files) the list of machines. With /in/shim, that, /in/manager and /in/certificate.
 set -eu
 umask 022
 tree=/work/tree
 mkdir -p "$tree" /work/files
 cp /in/uki "$tree/boot.efi"
+if [ -e /in/shim ]; then
+  # The names that a shim asks for, where it came from itself.
+  cp /in/shim "$tree/shimx64.efi"
+  ln "$tree/boot.efi" "$tree/grubx64.efi"
+  cp /in/manager "$tree/mmx64.efi"
+  cp /in/certificate "$tree/kubedos.cer"
+  set -- grubx64.efi kubedos.cer mmx64.efi shimx64.efi
+fi
 cp /in/vmlinuz "$tree/vmlinuz"
 cat /in/initrd > "$tree/initrd"
 # A cpio begins at a multiple of four bytes (initramfs buffer format).
@@ -39,4 +47,4 @@ menuentry 'kubedos: write the sealed image to the disk of this machine' {
 CONFIG
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 tar -cf /out/image --format=ustar --owner=0 --group=0 --numeric-owner --mode=a=r,u+w -C "$tree" \
-  boot.efi boot.ipxe grub.cfg hardware image.sha256 image.zst initrd undionly.kpxe vmlinuz
+  boot.efi boot.ipxe grub.cfg hardware image.sha256 image.zst initrd undionly.kpxe vmlinuz "$@"

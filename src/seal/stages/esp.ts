@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { stageId, type Stage } from "../../assemble/engine.ts";
 import { runScript, scriptVersion, type Tools } from "../../assemble/tools.ts";
-import type { Shim } from "./shim.ts";
+import { shimInputs, type Shim } from "./shim.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -36,13 +36,7 @@ export function espStage(
     inputs: {
       uki: { stage: sign, output: "uki" },
       unsigned: { stage: uki, output: "unsigned" },
-      ...(shim === undefined
-        ? {}
-        : {
-            shim: { stage: shim.sign, output: "uki" },
-            manager: { stage: shim.files, output: "manager" },
-            certificate: shim.certificate,
-          }),
+      ...(shim === undefined ? {} : shimInputs(shim)),
     },
     outputs: ["esp"],
     async run(work) {

@@ -15,6 +15,15 @@ export interface Shim {
   certificate: { sha256: string };
 }
 
+/** What starts by a shim holds these: `shim` with both signatures, `manager`, `certificate`. */
+export function shimInputs({ files, sign, certificate }: Shim): Stage["inputs"] {
+  return {
+    shim: { stage: sign, output: "uki" },
+    manager: { stage: files, output: "manager" },
+    certificate,
+  };
+}
+
 /** Debian's packages that shims are taken from. */
 export interface ShimPackages {
   shim: { sha256: string };
