@@ -48,18 +48,17 @@ async function status(): Promise<ClusterStatus> {
   return jsonLines(outcome.stdout).at(-1) as unknown as ClusterStatus;
 }
 
-/** Starts `up` and sends it a signal as soon as the machine runs. */
+/** Starts `up` and sends it a signal as soon as it says that the machine is started: before, it would end the machine. */
 async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
   const run = start(join(projectRoot, "kubedos"), ["up", specFile], { env: scratch.env });
+  const started = new RegExp(`^node +${node} +started`, "m");
   await until(
     node,
     300,
     async () => {
-      const pid = (await pids())[node];
-      if (pid === undefined && (await Promise.race([run.ended, Promise.resolve()])) !== undefined) {
-        throw new Error(`up ended before ${node} ran\n${run.stderr()}`);
-      }
-      return pid;
+      if (started.test(run.stderr())) return true;
+      if ((await Promise.race([run.ended, Promise.resolve()])) === undefined) return undefined;
+      throw new Error(`up ended before ${node} ran\n${run.stderr()}`);
     },
     async () => run.stderr(),
   );
