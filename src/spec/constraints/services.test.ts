@@ -57,6 +57,14 @@ test.each<[string, [string | RegExp, string][], RegExp]>([
   ["not an address", [["vip: 10.103.0.200", "vip: ten"]], /^31:10 the virtual address "ten" is not an IPv4 address/],
   ["on no plane", [["10.103.0.200\n", "10.9.0.200\n"]], /^31:10 the virtual address 10\.9\.0\.200 is on no plane/],
   [
+    "a node that balances what it serves",
+    [
+      ["role: core, index: 4", "role: worker, index: 4"],
+      ["role: edge, index: 5", "roles: [core, edge], index: 5"],
+    ],
+    /^33:\d+ `platform.edge.services\[0\]`: on node `edge-1` 2379\/tcp belongs to a service of its other roles/,
+  ],
+  [
     "a node's address",
     [["vip: 10.103.0.200", "vip: 10.103.0.3"]],
     /^31:10 .* is also the address of node `core-2` on wg3/,

@@ -88,7 +88,7 @@ export const edge: Constraint = {
               hint: "give two nodes `role: edge`",
             },
           ];
-    return [...few, ...vipFindings(view, wanted.vip), ...serviceFindings(spec, wanted)];
+    return [...few, ...vipFindings(view, wanted.vip), ...serviceFindings(view, wanted)];
   },
 };
 
@@ -121,7 +121,8 @@ function vipFindings(view: SpecView, vip: string): Finding[] {
   return [{ path, message, hint: "use an address that is further from the end of the range" }];
 }
 
-function serviceFindings(spec: Spec, wanted: NonNullable<Spec["platform"]["edge"]>): Finding[] {
+function serviceFindings(view: SpecView, wanted: NonNullable<Spec["platform"]["edge"]>): Finding[] {
+  const { spec } = view;
   const purpose = planeOfAddress(spec.planes, wanted.vip)?.purpose;
   const names = new Map<string, number>();
   const ports = new Map<number, number>();
@@ -147,6 +148,12 @@ function serviceFindings(spec: Spec, wanted: NonNullable<Spec["platform"]["edge"
       const message = `\`platform.edge.services[${i}]\`: ${service.port}/tcp on that plane belongs to \`${taken.service}\` of every node`;
       findings.push({ path: [...path, "port"], message, hint: "use another port" });
     }
+    const both = taken === undefined ? spec.nodes.findIndex(({ roles }) => listensTwice(service, roles)) : -1;
+    if (both !== -1) {
+      const message = `\`platform.edge.services[${i}]\`: on ${nodeName(view, both)} ${service.port}/tcp belongs to a service of its other roles`;
+      const hint = "use another port, or give `edge` to nodes without these roles";
+      findings.push({ path: [...path, "port"], message, hint });
+    }
     if (!spec.nodes.some((node) => node.roles.includes(service.role))) {
       const message = `\`platform.edge.services[${i}]\` is served by nodes of role \`${service.role}\`, and there are none`;
       findings.push({
@@ -157,6 +164,20 @@ function serviceFindings(spec: Spec, wanted: NonNullable<Spec["platform"]["edge"
     }
     return findings;
   });
+
+  /** Whether a node balances what listens on the same port there: itself, or another service of its roles. */
+  function listensTwice(service: (typeof wanted.services)[number], roles: Spec["nodes"][number]["roles"]): boolean {
+    if (!roles.includes("edge")) return false;
+    if (roles.includes(service.role) && service.port === service.targetPort) return true;
+    const chosen = spec.platform.features.flatMap((name): readonly FeatureOpening[] => features[name].openings);
+    return chosen.some(
+      (one) =>
+        one.protocol === "tcp" &&
+        one.port === service.port &&
+        one.plane === purpose &&
+        one.roles?.some((role) => roles.includes(role)) === true,
+    );
+  }
 }
 
 const nodeOpenings: readonly FeatureOpening[] = featureNames.flatMap(
