@@ -126,6 +126,7 @@ function serviceFindings(view: SpecView, wanted: NonNullable<Spec["platform"]["e
   const purpose = planeOfAddress(spec.planes, wanted.vip)?.purpose;
   const names = new Map<string, number>();
   const ports = new Map<number, number>();
+  const chosen = spec.platform.features.flatMap((name): readonly FeatureOpening[] => features[name].openings);
   return wanted.services.flatMap((service, i): Finding[] => {
     const path = ["platform", "edge", "services", i];
     const findings: Finding[] = [];
@@ -141,15 +142,22 @@ function serviceFindings(view: SpecView, wanted: NonNullable<Spec["platform"]["e
       const message = `\`platform.edge.services[${i}]\` has the port ${service.port}, which \`services[${samePort}]\` has already`;
       findings.push({ path: [...path, "port"], message, hint: "give it another port" });
     }
-    const taken = nodeOpenings.find(
-      (one) => one.protocol === "tcp" && one.port === service.port && one.plane === purpose && onEdge(one),
-    );
+    const onPort = (one: FeatureOpening) =>
+      one.protocol === "tcp" && one.port === service.port && one.plane === purpose;
+    const taken = nodeOpenings.find((one) => onPort(one) && onEdge(one));
     if (taken !== undefined) {
       const message = `\`platform.edge.services[${i}]\`: ${service.port}/tcp on that plane belongs to \`${taken.service}\` of every node`;
       findings.push({ path: [...path, "port"], message, hint: "use another port" });
     }
-    const both = taken === undefined ? spec.nodes.findIndex(({ roles }) => listensTwice(service, roles)) : -1;
-    if (both !== -1) {
+    // Who listens there, beside the balancers: what they balance, and services of the chosen features.
+    const listening = new Set<string>([
+      ...(service.port === service.targetPort ? [service.role] : []),
+      ...chosen.filter(onPort).flatMap(({ roles = [] }) => roles),
+    ]);
+    const both = spec.nodes.findIndex(
+      ({ roles }) => roles.includes("edge") && roles.some((role) => listening.has(role)),
+    );
+    if (taken === undefined && both !== -1) {
       const message = `\`platform.edge.services[${i}]\`: on ${nodeName(view, both)} ${service.port}/tcp belongs to a service of its other roles`;
       const hint = "use another port, or give `edge` to nodes without these roles";
       findings.push({ path: [...path, "port"], message, hint });
@@ -164,20 +172,6 @@ function serviceFindings(view: SpecView, wanted: NonNullable<Spec["platform"]["e
     }
     return findings;
   });
-
-  /** Whether a node balances what listens on the same port there: itself, or another service of its roles. */
-  function listensTwice(service: (typeof wanted.services)[number], roles: Spec["nodes"][number]["roles"]): boolean {
-    if (!roles.includes("edge")) return false;
-    if (roles.includes(service.role) && service.port === service.targetPort) return true;
-    const chosen = spec.platform.features.flatMap((name): readonly FeatureOpening[] => features[name].openings);
-    return chosen.some(
-      (one) =>
-        one.protocol === "tcp" &&
-        one.port === service.port &&
-        one.plane === purpose &&
-        one.roles?.some((role) => roles.includes(role)) === true,
-    );
-  }
 }
 
 const nodeOpenings: readonly FeatureOpening[] = featureNames.flatMap(
