@@ -27,23 +27,43 @@ export async function takeExclusive(
   signal?: AbortSignal,
   onWait?: (pid: number) => void,
 ): Promise<Lease> {
-  await mkdir(dirname(file), { recursive: true });
   let waited = false;
   for (;;) {
     signal?.throwIfAborted();
-    const content = `${await ownIdentity()} ${randomBytes(8).toString("hex")}\n`;
-    if (await createWhole(file, content)) {
-      return { release: () => removeIfContent(file, content) };
-    }
-    const holder = await readFile(file, "utf8").catch(() => "");
-    if (holder !== "" && !(await isAlive(holder))) {
-      // Two waiters may both see a dead holder: only the one whose rename moves that very content goes on.
-      await breakStale(file, holder);
-      continue;
-    }
-    if (!waited && holder !== "") onWait?.(Number(holder.split(" ")[0]));
+    const taken = await tryExclusive(file, "", signal);
+    if ("release" in taken) return taken;
+    if (!waited) onWait?.(taken.pid);
     waited = true;
     await delay(pollMs, signal);
+  }
+}
+
+/** Who holds an exclusive lease. */
+export interface LeaseHolder {
+  pid: number;
+  /** What it wrote when it took the lease. */
+  note: string;
+}
+
+/**
+ * Takes an exclusive lease on `file`, or says which living process holds it.
+ *
+ * @param note one line for whoever finds it held
+ */
+export async function tryExclusive(file: string, note = "", signal?: AbortSignal): Promise<Lease | LeaseHolder> {
+  for (;;) {
+    signal?.throwIfAborted();
+    const content = `${await ownIdentity()} ${randomBytes(8).toString("hex")} ${note}\n`;
+    await mkdir(dirname(file), { recursive: true });
+    if (await createWhole(file, content)) return { release: () => removeIfContent(file, content) };
+    const holder = await readFile(file, "utf8").catch(emptyWhenGone);
+    if (holder !== "" && (await isAlive(holder))) {
+      const [pid, , , ...words] = holder.trim().split(" ");
+      return { pid: Number(pid), note: words.join(" ") };
+    }
+    // Two may both see a dead holder: only the one whose rename moves that very content goes on.
+    if (holder !== "") await breakStale(file, holder);
+    else await delay(pollMs, signal); // given up just now
   }
 }
 
@@ -74,6 +94,11 @@ export async function sharedHolders(directory: string): Promise<number[]> {
     else await rm(file, { force: true });
   }
   return pids;
+}
+
+function emptyWhenGone(error: NodeJS.ErrnoException): string {
+  if (error.code === "ENOENT") return "";
+  throw error;
 }
 
 /** Creates a file with its whole content at once; false when it exists. */

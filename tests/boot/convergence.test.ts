@@ -42,6 +42,8 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   if (scratch === undefined) return;
+  up?.kill("SIGINT"); // it refuses `down` where a test has failed
+  await up?.ended;
   await cli("down", specFile);
   await scratch.remove();
 });

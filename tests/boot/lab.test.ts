@@ -49,7 +49,11 @@ async function status(): Promise<ClusterStatus> {
 }
 
 /** Starts `up` and sends it a signal as soon as it says that the machine is started: before, it would end the machine. */
-async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
+async function upUntil(
+  node: string,
+  signal: NodeJS.Signals,
+  meanwhile?: (pid: number) => Promise<void>,
+): Promise<Outcome> {
   const run = start(join(projectRoot, "kubedos"), ["up", specFile], { env: scratch.env });
   const started = new RegExp(`^node +${node} +started`, "m");
   await until(
@@ -62,16 +66,25 @@ async function upUntil(node: string, signal: NodeJS.Signals): Promise<Outcome> {
     },
     async () => run.stderr(),
   );
+  await meanwhile?.(run.pid);
   run.kill(signal);
   return run.ended;
 }
 
-test("up that is interrupted and killed while machines boot, and up again: it goes on with the machines that run", async () => {
+test("up that is interrupted, refuses others and is killed while machines boot, and up again: it goes on with what runs", async () => {
   const interrupted = await upUntil("hub", "SIGINT");
   expect(interrupted.status).toBe(130);
   expect(interrupted.stderr).toMatch(/interrupted; hub.* still running\n.*kubedos up. goes on/s);
   const before = await pids();
-  expect((await upUntil("worker-1", "SIGKILL")).status).toBeNull();
+  const killed = await upUntil("worker-1", "SIGKILL", async (pid) => {
+    for (const verb of ["up", "down"]) {
+      const { status, stderr } = await cli(verb, specFile);
+      expect(status, verb).toBe(1);
+      expect(stderr).toMatch(new RegExp(`lab is being changed by .kubedos up., pid ${pid}, .*kill -INT ${pid}`, "s"));
+    }
+    expect((await cli("console", "hub", "--log", "--spec", specFile)).status).toBe(0);
+  });
+  expect(killed.status).toBeNull();
 
   const last = await cli("up", specFile);
   expect(last.status, last.stderr).toBe(0);

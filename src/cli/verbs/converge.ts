@@ -27,18 +27,25 @@ export function convergeVerb() {
     .option("--tags <tags>", "only tasks with one of these tags, comma-separated")
     .action(async (specFile, flags, self) => {
       await runVerb(self, async (context) => {
-        const [{ openRunning, requireNode }, { convergenceHub }, { convergenceError, convergenceText }] =
-          await Promise.all([
-            import("../../lifecycle/running.ts"),
-            import("../../converge/hub.ts"),
-            import("../../converge/text.ts"),
-          ]);
-        const cluster = await openRunning(flags.spec ?? specFile);
+        const [
+          { holdCluster },
+          { openRunning, requireNode },
+          { convergenceHub },
+          { convergenceError, convergenceText },
+        ] = await Promise.all([
+          import("../../lifecycle/hold.ts"),
+          import("../../lifecycle/running.ts"),
+          import("../../converge/hub.ts"),
+          import("../../converge/text.ts"),
+        ]);
+        const file = flags.spec ?? specFile;
+        const cluster = await openRunning(file);
         const limit = flags.limit?.split(",");
         for (const node of limit ?? []) requireNode(cluster, node);
         const hub = convergenceHub(cluster);
         const options = { check: flags.check, from: flags.from, limit, tags: flags.tags?.split(",") };
-        const progress = await hub.converge(options, context);
+        const converge = () => hub.converge(options, context);
+        const progress = flags.check === true ? await converge() : await holdCluster(file, "converge", converge);
         if (progress.outcome !== "passed") throw convergenceError(progress);
         const differences = flags.check === true ? await checkOutput(hub, progress, context) : [];
         return { data: { ...progress }, text: [...differences, convergenceText(progress)].join("\n") };

@@ -17,12 +17,14 @@ export function upVerb() {
   }).argument("[spec]", "the spec", defaultSpecFile);
   return withProjectOptions(command).action(async (specFile, flags, self) => {
     await runVerb(self, async (context) => {
-      const [{ openProject }, { upProject }] = await Promise.all([
+      const [{ holdCluster }, { openProject }, { upProject }] = await Promise.all([
+        import("../../lifecycle/hold.ts"),
         import("../../lifecycle/project.ts"),
         import("../../lifecycle/up-project.ts"),
       ]);
-      const project = await openProject(specFile, projectOptions(flags, true), context);
-      const { report, reportFile } = await upProject(project, context);
+      const { report, reportFile } = await holdCluster(specFile, "up", async () =>
+        upProject(await openProject(specFile, projectOptions(flags, true), context), context),
+      );
       const name = specFile === defaultSpecFile ? "" : ` --spec ${specFile}`;
       const stages = report.stages.map(
         (stage) => `  ${stage.stage.padEnd(10)} ${stage.cached ? "cached" : `${stage.seconds.toFixed(1)} s`}`,
