@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { FabricProbe, ListeningSocket, ScanResult } from "../../shared/agent-api.ts";
 import type { KubedosEvent } from "../../shared/events.ts";
+import { nodeFlags } from "../../shared/node-flags.ts";
 import {
   type Authorities,
   deriveAuthorities,
@@ -13,7 +14,7 @@ import {
   publicAuthorities,
 } from "../../src/vault/pki.ts";
 import { fixedVault } from "../../src/vault/testing.ts";
-import { agentFlags, bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
+import { bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
 
 // The bundled agent in a network namespace of its own. The planes are Ethernet pairs and the peers' addresses are
 // local, because what is tested is the agent, not WireGuard.
@@ -41,7 +42,7 @@ beforeAll(async () => {
   node.write("/run/systemd/container", "test");
   node.write("/proc/uptime", "1.00 1.00\n");
   await writeCertificates();
-  const command = [process.execPath, ...agentFlags, bundledAgent(), "boot", "--root", node.root];
+  const command = [process.execPath, ...nodeFlags, bundledAgent(), "boot", "--root", node.root];
   const own = process.getuid?.() === 0 ? ["--net"] : ["--map-root-user", "--net"];
   agent = spawn("unshare", [...own, "sh", "-c", network, "sh", ...command], { stdio: ["ignore", "ignore", "inherit"] });
   await waitFor((event) => event.type === "node.phase" && event.phase === "rendered");

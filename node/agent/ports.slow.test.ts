@@ -3,7 +3,8 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { KubedosEvent } from "../../shared/events.ts";
-import { agentFlags, bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
+import { nodeFlags } from "../../shared/node-flags.ts";
+import { bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
 
 // A machine's agent, its virtio-serial ports played by a file (events) and a FIFO (control): like the real control
 // port, a FIFO makes a read wait while the other side is connected and gives 0 bytes once it is gone.
@@ -20,7 +21,7 @@ afterEach(() => {
 
 function start(): void {
   const own = process.getuid?.() === 0 ? ["--net"] : ["--map-root-user", "--net"];
-  const args = [...own, process.execPath, ...agentFlags, bundledAgent(), "boot", "--root", node.root];
+  const args = [...own, process.execPath, ...nodeFlags, bundledAgent(), "boot", "--root", node.root];
   agent = spawn("unshare", args, { stdio: ["ignore", "ignore", "inherit"] });
 }
 

@@ -5,7 +5,8 @@ import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { KubedosEvent } from "../../shared/events.ts";
 import type { LayerPki } from "../../shared/pki.ts";
-import { agentFlags, bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
+import { nodeFlags } from "../../shared/node-flags.ts";
+import { bundledAgent, makeNodeRoot, type NodeRoot } from "./testing.ts";
 
 let agent: string;
 let node: NodeRoot;
@@ -20,7 +21,7 @@ beforeEach(() => {
 afterEach(() => rmSync(node.root, { recursive: true }));
 
 async function render(): Promise<{ status: number; stderr: string; events: KubedosEvent[] }> {
-  const args = [...agentFlags, agent, "render", "--root", node.root];
+  const args = [...nodeFlags, agent, "render", "--root", node.root];
   const result = await promisify(execFile)(process.execPath, args, { env: {} }).then(
     ({ stderr }) => ({ status: 0, stderr }),
     (error: { code: number; stderr: string }) => ({ status: error.code, stderr: error.stderr }),

@@ -13,9 +13,6 @@ export function bundledAgent(): string {
   return join(projectRoot, "dist/agent.cjs");
 }
 
-/** The flags that kubedos-agent.service gives to Node. For tests. */
-export const agentFlags = ["--jitless", "--no-expose-wasm"];
-
 /** A directory with what a booted node has under /run before the agent starts. For tests. */
 export interface NodeRoot {
   root: string;

@@ -6,6 +6,7 @@ import { transitHub } from "../../shared/render/peers.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { run } from "../host/run.ts";
+import { nodeProgram } from "../substrates/node-program.ts";
 import { sshCommand } from "../substrates/operator.ts";
 import { foldProgress, type ConvergenceProgress } from "./progress.ts";
 
@@ -19,7 +20,6 @@ export interface ConvergenceHub {
   log(name: string, context: RunContext): Promise<string>;
 }
 
-const engine = ["sudo", "-n", "/usr/bin/node", "--jitless", "/usr/lib/kubedos/converge.cjs"] as const;
 const quickMs = 60_000;
 const notMet = 3;
 
@@ -35,7 +35,7 @@ export function convergenceHub(cluster: { paths: SpecPaths; layer: ClusterLayer 
   const { name } = hub;
 
   async function call(args: readonly string[], context: RunContext, onLine?: (line: string) => void) {
-    const ssh = await sshCommand(paths, layer, name, [...engine, ...args]);
+    const ssh = await sshCommand(paths, layer, name, [...nodeProgram("converge"), ...args]);
     const timeoutMs = onLine === undefined ? quickMs : undefined; // a run has the limits of its stages
     const okStatuses = [0, notMet];
     const hint = `look at the hub: kubedos ssh ${name} -- journalctl -u kubedos-converge`;

@@ -13,6 +13,7 @@ import type { Shell } from "../converge/gates/types.ts";
 import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { operatorShell } from "../lifecycle/shell.ts";
+import { nodeProgram } from "../substrates/node-program.ts";
 import { compareLog, tokensFor } from "./tokens.ts";
 
 /** A cluster whose hubs are asked as the operator, over SSH on the control plane. */
@@ -31,7 +32,7 @@ export function enrollCluster(
   return { paths, layer, shell: (node, command, options) => operatorShell(cluster, node, command, options, context) };
 }
 
-const program = ["sudo", "-n", "/usr/bin/node", "--jitless", "/usr/lib/kubedos/enroll.cjs"] as const;
+const program = nodeProgram("enroll");
 
 /** Names of the hubs that enroll nodes. @throws KubedosError when the platform has no Salt */
 export function enrollHubs({ layer }: Pick<EnrollCluster, "layer">): string[] {

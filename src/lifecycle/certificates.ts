@@ -6,6 +6,7 @@ import type { RunContext } from "../host/context.ts";
 import type { SpecPaths } from "../host/paths.ts";
 import { run } from "../host/run.ts";
 import type { Spec } from "../spec/types.ts";
+import { nodeProgram } from "../substrates/node-program.ts";
 import { sshCommand } from "../substrates/operator.ts";
 import { type Authorities, authorityValidity, leafValidity } from "../vault/pki.ts";
 import type { Vault } from "../vault/types.ts";
@@ -115,7 +116,7 @@ async function deliver(
   certificates: Readonly<Record<string, string>>,
   context: RunContext,
 ): Promise<void> {
-  const command = ["sudo", "/usr/bin/node", "/usr/lib/kubedos/agent.cjs", "certificates"];
+  const command = [...nodeProgram("agent"), "certificates"];
   const ssh = await sshCommand(cluster.paths, cluster.layer, node, ["--", ...command]);
   const names = pkiPurposes.flatMap((purpose) => [pkiCredential(purpose, "crt"), pkiCredential(purpose, "key")]);
   const input = JSON.stringify(Object.fromEntries(names.map((name) => [name, certificates[name]])));
