@@ -7,6 +7,7 @@ import { repositoryIdentity } from "../repository/stages.ts";
 import { writeCpio } from "../seal/cpio.ts";
 import { imageFiles, manifestFiles } from "../seal/manifest.ts";
 import { ownFile } from "../seal/stages/sbom.ts";
+import { licencesStage } from "../seal/stages/licences.ts";
 import { mediumSbomStage } from "../seal/stages/sbom-medium.ts";
 import type { Spec } from "../spec/types.ts";
 import type { Store } from "../store/store.ts";
@@ -91,11 +92,15 @@ export function netinstMedium(inputs: NetinstInputs): {
   const stages = installerStages(tools, parts);
   // 3. What is said about it.
   const { packages, installer: repositoryParts } = mediumPackages(platform, lock);
-  const sbom = mediumSbomStage(sealed.tree, inputs.python, stages.initrd, {
+  const started = startedPackages(lock, platform);
+  const inTree = new Set(platform.map(({ sha256 }) => sha256));
+  const beside = [...packages, ...started].filter(({ sha256 }) => !inTree.has(sha256));
+  const licences = licencesStage(tools, beside, store, "-netinst");
+  const sbom = mediumSbomStage(sealed.tree, inputs.python, licences, stages.initrd, {
     suite: spec.platform.suite,
     lock,
     repository: [...packages, ...repositoryParts],
-    installer: startedPackages(lock, platform),
+    installer: started,
     without: replacedParts,
     files: [
       ...inputs.platform.files.map((file) => ownFile(file)),

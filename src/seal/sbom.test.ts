@@ -11,6 +11,7 @@ import { lockedExtras, readDistributions } from "./sbom-inputs.ts";
 import { licenceExpression } from "./sbom-licences.ts";
 import { readTarMembers } from "./sbom-tar.ts";
 import { cycloneDx, spdx, type SbomContent } from "./sbom.ts";
+import { mediumSbomStage } from "./stages/sbom-medium.ts";
 import { sbomStage } from "./stages/sbom.ts";
 
 let directory: string;
@@ -227,8 +228,9 @@ describe("from a tree", () => {
   const paragraph = (name: string, version: string) =>
     `Package: ${name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: ${version}\n\n`;
 
+  const treeStage = { name: "tree", version: "1", options: {}, inputs: {}, outputs: ["tree"], run: async () => {} };
+
   async function makeBom(tree: string, platform: LockedPackage[]): Promise<string> {
-    const treeStage = { name: "tree", version: "1", options: {}, inputs: {}, outputs: ["tree"], run: async () => {} };
     const lock = { epoch: 1, platform, foundry: [locked("busybox-static", "1")] };
     const stage = sbomStage(treeStage, undefined, lock, "trixie", []);
     const { signal } = new AbortController();
@@ -258,6 +260,44 @@ describe("from a tree", () => {
       [{ expression: "GPL-3.0-or-later" }],
       undefined,
     ]);
+  });
+
+  test("a medium's packages that the tree does not have: licences from their own copyright files", async () => {
+    const tree = await makeTree(paragraph("bash", "5.2"));
+    const beside = join(directory, "beside");
+    await mkdir(join(beside, "usr/share/doc/grub-common"), { recursive: true });
+    const format = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/";
+    await writeFile(join(beside, "usr/share/doc/grub-common/copyright"), `${format}\n\nFiles: *\nLicense: odd\n`);
+    await symlink("grub-common", join(beside, "usr/share/doc/grub-pc"));
+    const copyright = join(directory, "copyright.tar");
+    await run("tar", ["-C", beside, "--sort=name", "--format=gnu", "-cf", copyright, "usr"]);
+    const parts = join(directory, "parts");
+    await writeFile(parts, "anna 1.97 amd64\n");
+    const stage = (name: string) => ({ ...treeStage, name });
+    const names = ["bash", "grub-common", "grub-pc", "anna"];
+    const bom = mediumSbomStage(treeStage, undefined, stage("licences"), stage("initrd"), {
+      suite: "trixie",
+      lock: { epoch: 1 },
+      repository: names.map((name) => locked(name, name === "anna" ? "1.97" : "5.2")),
+      installer: [],
+      without: [],
+      files: [],
+    });
+    const { signal } = new AbortController();
+    await bom.run({ inputs: { tree, copyright, parts }, meta: {}, out: directory, progress: () => undefined, signal });
+    const { packages, hasExtractedLicensingInfos } = JSON.parse(await readFile(join(directory, "spdx"), "utf8")) as {
+      packages: { name: string; comment?: string; licenseDeclared: string }[];
+      hasExtractedLicensingInfos: { licenseId: string; extractedText: string }[];
+    };
+    const onMedium = packages.filter(({ comment }) => comment === "in the medium");
+    expect(onMedium.map(({ name, licenseDeclared }) => [name, licenseDeclared])).toEqual([
+      ["bash", "GPL-3.0-or-later"],
+      ["grub-common", "LicenseRef-debian-odd"],
+      ["grub-pc", "LicenseRef-debian-odd"],
+      ["anna", "NOASSERTION"],
+    ]);
+    expect(hasExtractedLicensingInfos).toHaveLength(1);
+    expect(hasExtractedLicensingInfos[0]!.extractedText).not.toContain("in the image");
   });
 
   test("a tree that dpkg knows otherwise than the lock is an error that names the packages", async () => {

@@ -99,6 +99,7 @@ export function spdx(content: SbomContent): string {
   const version = contentHash(content).slice(0, 16);
   const { name = platformName } = content;
   const root = `SPDXRef-${name.slice("kubedos-".length)}`;
+  const inImage = content.name === undefined ? ", which is in the image" : "";
   const packages = content.packages.map((item) => ({
     SPDXID: spdxId(item),
     name: item.name,
@@ -162,7 +163,7 @@ export function spdx(content: SbomContent): string {
     hasExtractedLicensingInfos: content.references.map(({ id, name }) => ({
       licenseId: id,
       name,
-      extractedText: `"${name}" in the package's /usr/share/doc/*/copyright, which is in the image`,
+      extractedText: `"${name}" in the package's /usr/share/doc/*/copyright${inImage}`,
     })),
     relationships: [
       { spdxElementId: "SPDXRef-DOCUMENT", relationshipType: "DESCRIBES", relatedSpdxElement: root },

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stageId, type Stage } from "../../src/assemble/engine.ts";
 import { run } from "../../src/host/run.ts";
@@ -207,6 +207,7 @@ test("bills of materials name what the medium holds, no more and no less, and th
       name: string;
       version?: string;
       hashes?: { alg: string; content: string }[];
+      licenses?: { expression: string }[];
       properties: { name: string; value: string }[];
     }[];
   };
@@ -225,6 +226,21 @@ test("bills of materials name what the medium holds, no more and no less, and th
     expect(await hashFile(join(tree, name)), name).toBe(hashes!.find(({ alg }) => alg === "SHA-256")!.content);
   }
 
+  // What the platform has not has a licence too, where its own copyright file can be read by machines.
+  const platform = JSON.parse(await published("sbom.cdx.json")) as typeof cyclonedx;
+  const inRoot = new Set(platform.components.map(({ name }) => name));
+  const licences = new Map(at("medium").map(({ name, licenses }) => [name, licenses]));
+  const beside = files.filter((name) => name.endsWith(".deb") && !inRoot.has(packageOf(name)));
+  expect(beside.length).toBeGreaterThan(15);
+  for (const name of beside) {
+    const copyright = await copyrightOf(join(pool, name));
+    if (copyright === "") continue; // a link to another package's
+    const isReadable = /^Format(-Specification)?:.*(copyright-format|dep5)/im.test(copyright.split(/\n\s*\n/)[0]!);
+    expect(licences.get(packageOf(name)) !== undefined, name).toBe(isReadable);
+  }
+  expect(licences.get("grub-common")).toBeDefined();
+  expect(at("installer").find(({ name }) => name === "syslinux-common")?.licenses).toBeDefined();
+
   const spdx = JSON.parse(await published("sbom-netinst.spdx.json")) as {
     packages: { comment?: string; checksums?: { checksumValue: string }[] }[];
   };
@@ -232,6 +248,18 @@ test("bills of materials name what the medium holds, no more and no less, and th
   expect(new Set(described.map(({ checksums }) => checksums![0]!.checksumValue))).toEqual(held);
   expect(spdx.packages.filter(({ comment }) => comment === "in the installer")).toHaveLength(started.length);
 });
+
+/** Name of the package in a file of the pool. */
+function packageOf(path: string): string {
+  return basename(path).split("_")[0]!;
+}
+
+/** The copyright file of a package; empty if it has none of its own. */
+async function copyrightOf(deb: string): Promise<string> {
+  const script =
+    'dpkg-deb --fsys-tarfile "$1" | tar -xOf - --wildcards "./usr/share/doc/?*/copyright" 2>/dev/null || true';
+  return (await run("sh", ["-c", script, "sh", deb])).stdout;
+}
 
 test("made again without the vault, from what is published, the medium has the same bytes", async () => {
   const { project, built } = lab;

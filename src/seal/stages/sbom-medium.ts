@@ -21,14 +21,16 @@ export interface MediumContents {
 
 /**
  * Software bills of materials of a medium with Debian's installer: `cyclonedx` and `spdx`. It ships more than the
- * platform: parts of the installer, boot loaders for both kinds of firmware. Of a package that the platform's tree does
- * not have, the licence is not said.
+ * platform: parts of the installer, boot loaders for both kinds of firmware. Of the installer's parts the licence is not
+ * said: they have no copyright file.
  *
+ * @param licences whose output `copyright` has the copyright files of packages that the platform's tree does not have
  * @param initrd whose output `parts` lists the installer's parts in it
  */
 export function mediumSbomStage(
   tree: Stage,
   python: Stage | undefined,
+  licences: Stage,
   initrd: Stage,
   { suite, lock, repository, installer, without, files }: MediumContents,
 ): Stage {
@@ -43,16 +45,17 @@ export function mediumSbomStage(
   };
   return {
     name: "sbom-netinst",
-    version: "1",
+    version: "2",
     options,
     inputs: {
       tree: { stage: tree, output: "tree" },
+      copyright: { stage: licences, output: "copyright" },
       parts: { stage: initrd, output: "parts" },
       ...(python === undefined ? {} : { python: { stage: python, output: "tree" } }),
     },
     outputs: ["cyclonedx", "spdx"],
     async run(work) {
-      const { describe, references } = await readTree(work.inputs["tree"]!);
+      const { describe, references } = await readTree(work.inputs["tree"]!, work.inputs["copyright"]);
       const parts = initrdParts(await readFile(work.inputs["parts"]!, "utf8"), options.without);
       const locked = new Map(options.repository.map((item) => [`${item.name} ${item.version}`, item]));
       const inInitrd = parts.map((part) => locked.get(`${part.name} ${part.version}`) ?? part);

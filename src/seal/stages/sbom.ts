@@ -109,16 +109,20 @@ async function readContent(
 /**
  * What the platform's tree says of packages: what is installed, and a locked package with maintainer and licence where
  * the tree knows them. `references`: the licences of all that were described.
+ *
+ * @param copyright tar with copyright files of packages that the tree does not have
  */
-export async function readTree(tree: string): Promise<{
+export async function readTree(
+  tree: string,
+  copyright?: string,
+): Promise<{
   installed: ReturnType<typeof installedPackages>;
   describe(layer: SbomPackage["layer"]): (item: Described) => SbomPackage;
   references(): LicenceReference[];
 }> {
-  const members = await readTarMembers(
-    tree,
-    (path) => path === statusFile || copyrightFile.test(path) || docDirectory.test(path),
-  );
+  const isWanted = (path: string) => path === statusFile || copyrightFile.test(path) || docDirectory.test(path);
+  const beside = copyright === undefined ? [] : await readTarMembers(copyright, isWanted);
+  const members = [...beside, ...(await readTarMembers(tree, isWanted))];
   // 1. dpkg's own view of what is installed.
   const status = members.find(({ path }) => path === statusFile)?.content.toString() ?? "";
   const installed = installedPackages(status);
