@@ -4,7 +4,7 @@ import { KubedosError, type Problem } from "../../shared/error.ts";
 import { checkPlaybooks } from "../converge/playbooks.ts";
 import { checkStates } from "../converge/states.ts";
 import type { RunContext } from "../host/context.ts";
-import { sourceKeyFiles } from "../spec/load.ts";
+import { keyFiles } from "../spec/load.ts";
 import type { FeatureName, Spec } from "../spec/types.ts";
 
 /** A file of the user's that goes into the cluster layer. */
@@ -63,14 +63,14 @@ export async function readContent(specFile: string, folder: string): Promise<Con
 }
 
 /**
- * Every file beside a spec that belongs to it: the content folders, and the keys of its apt sources. With them, the spec
+ * Every file beside a spec that belongs to it: the content folders, and the keys of its apt sources and TPMs. With them, the spec
  * means the same in another directory.
  *
  * @throws KubedosError (code `spec`) as `readContent`, and for a key that lies elsewhere
  */
 export async function readBeside(specFile: string): Promise<Pick<ContentFile, "path" | "mode" | "content">[]> {
   const folders = await Promise.all(contentFolders.map((folder) => readContent(specFile, folder)));
-  const keys = (await sourceKeyFiles(specFile)).map(async (name) => {
+  const keys = (await keyFiles(specFile)).map(async (name) => {
     const path = normalize(name);
     if (isAbsolute(path) || path.startsWith("..")) {
       throw new KubedosError("spec", `the key ${name} lies outside of the spec's directory`, {

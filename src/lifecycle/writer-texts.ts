@@ -4,10 +4,12 @@ import type { BuildInputs } from "./graph.ts";
 /** The parts of node/writer/ that an installation medium starts. */
 export async function writerTexts(): Promise<BuildInputs["writer"]> {
   const read = (name: string) => readProjectFile(`node/writer/${name}`);
-  const scripts = ["console", "drivers", "medium", "network", "bundle", "disk", "seeds", "write"].map(async (path) => ({
-    path,
-    content: await read(path),
-  }));
+  const scripts = ["console", "drivers", "medium", "network", "bundle", "disk", "tpm", "seeds", "write"].map(
+    async (path) => ({
+      path,
+      content: await read(path),
+    }),
+  );
   return { init: await read("init"), scripts: await Promise.all(scripts) };
 }
 

@@ -13,7 +13,7 @@ import { mediumToken, nodeSeed } from "../lifecycle/up-project.ts";
 import type { UnlockOptions } from "../vault/types.ts";
 import { checkArtifact, readArtifact, type MediumArtifact } from "./artifact.ts";
 import { describeDevice, missingConsent, refusals, type WriteConsent } from "./refusals.ts";
-import { readPassphrase, sealedSeeds } from "./seeds.ts";
+import { describeSeeds, readPassphrase, sealedSeeds } from "./seeds.ts";
 import { writeDevice, type Patch } from "./write-device.ts";
 
 export interface WriteRequest {
@@ -22,8 +22,8 @@ export interface WriteRequest {
   consent: WriteConsent;
   /** raw: node whose seed goes on the disk. */
   seedOf?: string;
-  /** iso: file with the passphrase that seals the seeds of all nodes. */
-  seedsPassphraseFile?: string;
+  /** iso: put the seeds of all nodes on it. File with the passphrase that seals them, or true: TPMs alone do. */
+  seeds?: string | true;
   specFile: string;
   vault: UnlockOptions;
 }
@@ -84,8 +84,8 @@ async function makePatches(
   artifact: MediumArtifact,
   context: RunContext,
 ): Promise<{ patches: Patch[]; seeds?: string }> {
-  const { seedOf, seedsPassphraseFile, specFile } = request;
-  if (seedOf === undefined && seedsPassphraseFile === undefined) return { patches: [] };
+  const { seedOf, seeds, specFile } = request;
+  if (seedOf === undefined && seeds === undefined) return { patches: [] };
   const { seedRoom } = artifact;
   const fits = artifact.kind === (seedOf === undefined ? "iso" : "raw");
   if (!fits || seedRoom === undefined) {
@@ -98,8 +98,6 @@ async function makePatches(
     const content = (await nodeSeed(source, seedOf, mediumToken)).disk;
     return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: `seed of ${seedOf}` };
   }
-  const passphrase = await readPassphrase(seedsPassphraseFile ?? "");
-  const content = await sealedSeeds(source, passphrase, seedRoom.sizeBytes);
-  const seeds = `seeds of ${source.spec.nodes.length} nodes`;
-  return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds };
+  const content = await sealedSeeds(source, await readPassphrase(seeds ?? true), seedRoom.sizeBytes);
+  return { patches: [{ offsetBytes: seedRoom.offsetBytes, content }], seeds: describeSeeds(source) };
 }

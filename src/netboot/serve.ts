@@ -17,7 +17,7 @@ export interface ServeRequest {
   /** Addresses to give, `FIRST-LAST`; undefined: proxy DHCP beside the network's own server. */
   range?: string;
   port: number;
-  /** The nodes' seeds, sealed by a passphrase (media/seeds.ts). */
+  /** The nodes' seeds, sealed (media/seeds.ts). */
   seeds?: Uint8Array;
 }
 

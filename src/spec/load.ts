@@ -9,6 +9,7 @@ import { describeIssues } from "./issues.ts";
 import { normalise } from "./normalise.ts";
 import { isTainted, repair } from "./repair.ts";
 import { specSchema, type WrittenSpec } from "./schema.ts";
+import { isKeyText, withTpmKeys } from "./tpm-keys.ts";
 import type { Spec } from "./types.ts";
 
 /** A spec, or all that is wrong with its text, sorted by place. Never both. */
@@ -59,8 +60,15 @@ const maxSpecBytes = 32 * 1024 * 1024;
  * @throws KubedosError (code `spec`) with all problems, or saying why the file could not be read
  */
 export async function loadSpec(file: string): Promise<Spec> {
-  const { spec, problems } = parseSpec(await readSpecText(file), file);
-  if (spec !== undefined) return withKeys(spec, file);
+  const text = await readSpecText(file);
+  const parsed = parseSpec(text, file);
+  let { problems } = parsed;
+  if (parsed.spec !== undefined) {
+    const keyed = await withTpmKeys(parsed.spec, (name, what) => readKeyFile(file, name, what));
+    if (keyed.findings.length === 0) return withKeys(keyed.spec, file);
+    const document = readDocument(text, file);
+    problems = keyed.findings.map((finding) => toProblem(finding, document));
+  }
   const [first] = problems;
   throw new KubedosError(
     "spec",
@@ -72,15 +80,13 @@ export async function loadSpec(file: string): Promise<Spec> {
   );
 }
 
-/** Names of files, as the spec has them, that hold keys of its apt sources. Empty for a spec that is not valid. */
-export async function sourceKeyFiles(file: string): Promise<string[]> {
+/** Names of files, as the spec has them, that hold keys of its apt sources or of TPMs. Empty for a spec that is not valid. */
+export async function keyFiles(file: string): Promise<string[]> {
   const { spec } = parseSpec(await readSpecText(file), file);
-  const keys = (spec?.platform.sources ?? []).map(({ key }) => key).filter((key) => !isKeyText(key));
-  return [...new Set(keys)].toSorted();
-}
-
-function isKeyText(key: string): boolean {
-  return key.includes("-----BEGIN");
+  const sources = (spec?.platform.sources ?? []).map(({ key }) => key);
+  const tpms = (spec?.nodes ?? []).flatMap(({ hardware }) => hardware?.tpm ?? []);
+  const names = [...sources, ...tpms].filter((key) => !isKeyText(key));
+  return [...new Set(names)].toSorted();
 }
 
 /** The spec with the keys of its apt sources in it: a name of a file gives way to the file's text. */
@@ -91,14 +97,7 @@ async function withKeys(spec: Spec, file: string): Promise<Spec> {
       const what = `key of the source ${source.name}`;
       let key = source.key;
       if (!isKeyText(key)) {
-        const path = resolve(dirname(file), key);
-        const bytes = await readFile(path).catch((cause: Error) => {
-          throw new KubedosError("spec", `${what}: cannot read ${path}`, {
-            hint: "write the key's file relative to the spec, or its text",
-            at: { file },
-            cause,
-          });
-        });
+        const bytes = await readKeyFile(file, key, what);
         key = bytes.subarray(0, 10).toString("latin1").startsWith("-----BEGIN")
           ? bytes.toString("utf8")
           : armorKey(bytes);
@@ -108,6 +107,15 @@ async function withKeys(spec: Spec, file: string): Promise<Spec> {
     }),
   );
   return { ...spec, platform: { ...spec.platform, sources } };
+}
+
+/** @param name relative to the spec `file` */
+function readKeyFile(file: string, name: string, what: string): Promise<Buffer> {
+  const path = resolve(dirname(file), name);
+  return readFile(path).catch((cause: Error) => {
+    const hint = "write the key's file relative to the spec, or its text";
+    throw new KubedosError("spec", `${what}: cannot read ${path}`, { hint, at: { file }, cause });
+  });
 }
 
 async function readSpecText(file: string): Promise<string> {

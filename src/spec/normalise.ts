@@ -193,7 +193,8 @@ function toNode(entry: Entry, index: number, underlay: Ipv4Network | undefined, 
 }
 
 function lowerCase(hardware: NonNullable<SpecNode["hardware"]>): NonNullable<SpecNode["hardware"]> {
-  return Object.fromEntries(Object.entries(hardware).map(([kind, value]) => [kind, value.toLowerCase()]));
+  const lower = ([kind, value]: [string, string]) => [kind, kind === "tpm" ? value : value.toLowerCase()];
+  return Object.fromEntries(Object.entries(hardware).map(lower));
 }
 
 /** `base + offset` as an address; `fallback` where there is no base or no such address (which is reported). */

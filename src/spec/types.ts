@@ -228,6 +228,6 @@ export interface SpecNode {
   diskGiB: number;
   underlay: string;
   generation: number;
-  /** How the installation medium knows the machine; any of them. Lower case. */
-  hardware?: { mac?: string; serial?: string; uuid?: string };
+  /** How the installation medium knows the machine; any of them. Lower case but for `tpm`, its TPM's key as PEM. */
+  hardware?: { mac?: string; serial?: string; uuid?: string; tpm?: string };
 }

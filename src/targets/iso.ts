@@ -73,7 +73,10 @@ export function writerFiles(
   scripts: readonly { path: string; content: string }[],
 ): { path: string; content: string | Uint8Array }[] {
   const hardware = spec.nodes.flatMap((node) =>
-    Object.entries(node.hardware ?? {}).map(([kind, value]) => `${node.name} ${kind} ${value}\n`),
+    Object.entries(node.hardware ?? {})
+      // A TPM's key is beside the seed that it opens: a medium fits before it is known.
+      .filter(([kind]) => kind !== "tpm")
+      .map(([kind, value]) => `${node.name} ${kind} ${value}\n`),
   );
   const trusted = layer.filter(({ path }) => ["foundry.pub", "cluster-id", "nodes"].includes(path));
   return [

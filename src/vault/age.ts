@@ -57,6 +57,15 @@ export async function ageSeal(bytes: Uint8Array, passphrase: string): Promise<Ui
   return encrypter.encrypt(bytes);
 }
 
+/** Bytes encrypted to an identity made for them alone (`AGE-SECRET-KEY-1…`): what `age --decrypt --identity` opens. */
+export async function ageSealToNew(bytes: Uint8Array): Promise<{ identity: string; sealed: Uint8Array }> {
+  const { Encrypter, generateX25519Identity, identityToRecipient } = await import("age-encryption");
+  const identity = await generateX25519Identity();
+  const encrypter = new Encrypter();
+  encrypter.addRecipient(await identityToRecipient(identity));
+  return { identity, sealed: await encrypter.encrypt(bytes) };
+}
+
 /** An age file whose armor is removed and whose header is read. */
 export interface AgeFile {
   bytes: Uint8Array;

@@ -12,7 +12,9 @@ import { findInIso } from "../../src/media/iso9660.ts";
 import { readAction } from "../../src/store/actions.ts";
 import { hashFile } from "../../src/store/store.ts";
 import { sealedSeeds } from "../../src/media/seeds.ts";
+import { readTpmKey } from "../../src/spec/tpm-keys.ts";
 import { kubedos } from "../cli/kubedos.ts";
+import { withTpm } from "../media/tpm.ts";
 import { partitionOffset, sandbox } from "./image.ts";
 import { copyVariables, withInstaller, type Installer, type InstallerOptions } from "./installer.ts";
 import { withMachine } from "./machine.ts";
@@ -36,6 +38,7 @@ beforeAll(async () => {
   scratch = await makeScratch();
   await kubedos(["--version"]); // bundles the agent where that is due
   const specFile = join(scratch.directory, "lab.yaml");
+  await writeFile(join(scratch.directory, "worker-1.pem"), await tpmKey("tpm-1"));
   await writeFile(
     specFile,
     [
@@ -47,7 +50,7 @@ beforeAll(async () => {
       "trust: { shim: true }",
       "nodes:",
       "  - { name: hub, roles: [hub] }",
-      `  - { name: worker-1, hardware: { uuid: ${uuid} } }`,
+      `  - { name: worker-1, hardware: { uuid: ${uuid}, tpm: worker-1.pem } }`,
       `  - { name: worker-2, hardware: { mac: "${mac}" } }`,
       "",
     ].join("\n"),
@@ -60,6 +63,15 @@ beforeAll(async () => {
   image = artifact("raw");
 });
 afterAll(() => scratch?.remove());
+
+/** The key for seeds of a TPM, which is made where there is none. */
+function tpmKey(name: string): Promise<string> {
+  const directory = join(scratch.directory, name);
+  return withTpm(directory, join(directory, "device"), (tpm) => tpm.key());
+}
+
+/** State of that TPM. */
+const tpmState = (name: string) => join(scratch.directory, name, "state");
 
 /** A disk of zeros. */
 async function disk(name: string, sizeMiB = 2048): Promise<string> {
@@ -153,7 +165,7 @@ test("seeds of all nodes as files: one each, for their owner's eyes only", async
   expect((await stat(vault)).mode & 0o777).toBe(0o600);
 });
 
-test.concurrent("a stick, by a shim on Microsoft's keys, with sealed seeds: the machine is known, and starts as its node", async () => {
+test.concurrent("a stick, by a shim on Microsoft's keys, with sealed seeds: the machine's TPM opens its own, and it starts as its node", async () => {
   const target = await disk("whole");
   const seeds = await sealedSeeds(project, passphrase);
   const firmware = { code: built.firmware.code, vars: await enrolledVariables(scratch, project, "whole") };
@@ -163,11 +175,11 @@ test.concurrent("a stick, by a shim on Microsoft's keys, with sealed seeds: the 
     stick: true,
     disks: [drive(target)],
     firmware,
+    tpm: tpmState("tpm-1"),
   };
   await install({ ...options, extraArguments: ["-uuid", uuid] }, async (installer) => {
     await installer.shows(/this machine is worker-1/);
-    await installer.shows(/Enter passphrase/);
-    await installer.types(passphrase);
+    await installer.shows(/the seed of worker-1 is opened by this machine's TPM/);
     await installer.shows(/verified: sha256/);
     await installer.shows(/seed of worker-1 stored/);
     await installer.shows(/boot entry: kubedos/);
@@ -242,6 +254,7 @@ test.concurrent("network, UEFI with the foundry's keys and no shim, addresses fr
     await withInstaller(scratch, { name: "pxe", network, disks: [drive(target)], firmware }, async (installer) => {
       await installer.shows(/image from http:\/\/10\.77\.0\.1:8080 by eth0/);
       await installer.shows(/this machine is worker-2/);
+      await installer.shows(/this machine has no TPM 2.0/);
       await installer.shows(/Enter passphrase/);
       await installer.types(passphrase);
       await installer.shows(/verified: sha256/);
@@ -302,17 +315,23 @@ test.concurrent("recovery: a key, and a support bundle is on the stick; no disk 
     ...["-device", "qemu-xhci", "-drive", `if=none,id=stick,format=raw,file=${stick}`],
     ...["-device", "usb-storage,drive=stick,removable=on"],
   ];
-  await install({ name: "recovery", disks: [drive(target)], extraArguments }, async (installer) => {
+  const key = await tpmKey("tpm-2");
+  const tpm = tpmState("tpm-2");
+  await install({ name: "recovery", disks: [drive(target)], tpm, extraArguments }, async (installer) => {
     await installer.shows(/press r within 3 seconds/);
     await installer.types("r");
+    const { fingerprint } = readTpmKey(key, "key");
+    await installer.shows(new RegExp(`the key of this machine's TPM: sha256 ${fingerprint}`));
     await installer.shows(/the support bundle kubedos-support-\d+\.tar\.gz is on \/dev\/sd/);
     await installer.restarts();
     expect(await installer.console()).not.toContain("writing to");
   });
   await sandbox({ project }, ["mcopy", "-n", "-i", "/out/stick@@1048576", "::/*.gz", "/out/"], {}, sticks);
   const [bundle] = (await readdir(sticks)).filter((name) => name.endsWith(".gz"));
-  const { stdout } = await run("tar", ["-tzf", join(sticks, bundle!)]);
+  const archive = join(sticks, bundle!);
+  const { stdout } = await run("tar", ["-tzf", archive]);
   expect(stdout.split("\n")).toEqual(expect.arrayContaining(["support/dmesg", "support/pci", "support/disks"]));
+  expect((await run("tar", ["-xzOf", archive, "support/tpm.pem"])).stdout).toBe(key);
 });
 
 async function readHead(file: string): Promise<Buffer> {

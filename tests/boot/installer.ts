@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { endDaemon, isRunning, startDaemon } from "../../src/host/daemon.ts";
 import { qmp } from "../../src/host/qmp.ts";
 import { acceleratorArguments, chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
+import { withEmulator } from "../media/tpm.ts";
 import { inSlot } from "./machine.ts";
 import { until, type Scratch } from "./support.ts";
 
@@ -33,6 +34,8 @@ export interface InstallerOptions {
   stick?: boolean;
   /** UEFI with Secure Boot; absent: BIOS. The variables are changed. */
   firmware?: { code: string; vars: string };
+  /** State of its TPM; absent: it has none. */
+  tpm?: string;
   extraArguments?: string[];
   /** How long each thing may take that is waited for. */
   limitSeconds?: number;
@@ -49,9 +52,26 @@ export async function withInstaller(
   await inSlot(() => powerOn(scratch, options, use));
 }
 
-async function powerOn(
+function powerOn(
   scratch: Scratch,
   options: InstallerOptions,
+  use: (installer: Installer) => Promise<void>,
+): Promise<void> {
+  const { name, tpm } = options;
+  if (tpm === undefined) return start(scratch, options, [], use);
+  const socket = join(scratch.directory, `${name}.tpm.sock`);
+  const args = [
+    ...["-chardev", `socket,id=tpm,path=${socket}`, "-tpmdev", "emulator,id=tpm0,chardev=tpm"],
+    ...["-device", "tpm-crb,tpmdev=tpm0"],
+  ];
+  const log = join(scratch.directory, `${name}.tpm.log`);
+  return withEmulator({ state: tpm, socket, speaks: "control", log }, () => start(scratch, options, args, use));
+}
+
+async function start(
+  scratch: Scratch,
+  options: InstallerOptions,
+  tpmArguments: readonly string[],
   use: (installer: Installer) => Promise<void>,
 ): Promise<void> {
   const directory = join(scratch.directory, options.name);
@@ -74,6 +94,7 @@ async function powerOn(
     ...["-chardev", `socket,id=console,path=${at("console.sock")},server=on,wait=off,logfile=${at("console")}`],
     ...["-serial", "chardev:console"],
     ...["-chardev", `socket,id=qmp,path=${at("qmp.sock")},server=on,wait=off`, "-mon", "chardev=qmp,mode=control"],
+    ...tpmArguments,
     ...(options.extraArguments ?? []),
   ];
   const [command, ...words] = [...(options.network?.enter ?? []), "qemu-system-x86_64", ...args] as [

@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { run } from "../../src/host/run.ts";
 import type { SpecNode } from "../../src/spec/types.ts";
 import { chooseAccelerator } from "../../src/substrates/qemu/accelerator.ts";
 import { machineFiles, qemuArguments } from "../../src/substrates/qemu/command.ts";
+import { withEmulator } from "../media/tpm.ts";
 import { until, type Scratch } from "./support.ts";
 
 /** One machine, as the qemu substrate makes it but without a network. */
@@ -73,7 +74,7 @@ export async function inSlot(work: () => Promise<void>): Promise<void> {
 
 async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machine) => Promise<void>): Promise<void> {
   const directory = join(scratch.directory, options.name);
-  await mkdir(join(directory, "tpm"), { recursive: true });
+  await mkdir(directory, { recursive: true });
   const files = machineFiles(directory, directory, "m", options.firmware.code);
   if (options.again !== true) {
     const size = `${options.node.diskGiB}G`;
@@ -83,14 +84,9 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
   for (const log of [files.console, files.events]) await rm(log, { force: true });
   if (options.seed !== undefined) await writeFile(files.seed, options.seed);
   const log = join(directory, "log");
-  const state = `dir=${join(directory, "tpm")}`;
-  const control = `type=unixio,path=${files.tpmSocket}`;
-  const tpm = await startDaemon("swtpm", ["socket", "--tpm2", "--tpmstate", state, "--ctrl", control, "--terminate"], {
-    log,
-  });
-  try {
+  const tpm = { state: join(directory, "tpm"), socket: files.tpmSocket, speaks: "control", log } as const;
+  await withEmulator(tpm, async () => {
     const { signal } = scratch.context;
-    await until("the TPM's socket", 20, () => stat(files.tpmSocket).catch(() => undefined));
     const accelerator = await chooseAccelerator(scratch.context);
     const left = [
       "tap,",
@@ -106,9 +102,7 @@ async function powerOn(scratch: Scratch, options: PowerOn, use: (machine: Machin
     } finally {
       await endDaemon(qemu, 2_000);
     }
-  } finally {
-    await endDaemon(tpm, 1_000);
-  }
+  });
 }
 
 function observe(

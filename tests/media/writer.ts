@@ -75,7 +75,7 @@ export async function writer(
     `size=${image.length} sha256=${sha256} seed_at=${2 * mib} whence='the medium' instead='(removed?)'`,
     "want_server=''",
     ...Object.entries(settings).map(([key, value]) => `${key}='${value}'`),
-    ...["disk", "seeds", "write", ...more].map((part) => `. '${parts}/${part}'`),
+    ...["disk", "tpm", "seeds", "write", ...more].map((part) => `. '${parts}/${part}'`),
     words,
   ];
   const file = at("script");

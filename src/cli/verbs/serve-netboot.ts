@@ -28,7 +28,10 @@ export function serveNetbootVerb() {
     .option("--range <first-last>", "addresses to give to the machines")
     .option("--proxy", "another server gives addresses")
     .option("--port <number>", "port of the HTTP server", "8080")
-    .option("--seeds <file>", "serve the seeds of all nodes, sealed by the passphrase in this file")
+    .option(
+      "--seeds [file]",
+      "serve the seeds of all nodes, sealed to their TPMs (hardware.tpm), of nodes without by the passphrase in this file",
+    )
     .option("--spec <file>", "the spec, for seeds", defaultSpecFile)
     .option("--passphrase-file <file>", "passphrase of the vault")
     .option("--identity <file...>", "age identity files that open the vault")

@@ -13,6 +13,7 @@ export function writeVerb() {
       ["write out/lab/lab.iso /dev/sdb", "what would be written over"],
       ["write out/lab/lab.iso /dev/sdb --yes", "make an installation stick"],
       ["write out/lab/lab.iso /dev/sdb --yes --seeds words.txt --spec lab.yaml", "with the seeds of all nodes on it"],
+      ["write out/lab/lab.iso /dev/sdb --yes --seeds --spec lab.yaml", "the same where the spec knows each node's TPM"],
       ["write out/lab/lab.raw /dev/sdb --yes --seed worker-1 --spec lab.yaml", "a disk that starts as worker-1"],
     ],
   })
@@ -22,7 +23,10 @@ export function writeVerb() {
     .option("--wipe", "what is on the disk may be lost")
     .option("--fixed", "the disk may be one that is built into this machine")
     .option("--seed <node>", "raw: put this node's seed on the disk")
-    .option("--seeds <file>", "iso: put the seeds of all nodes on the medium, sealed by the passphrase in this file")
+    .option(
+      "--seeds [file]",
+      "iso: put the seeds of all nodes on the medium, sealed to their TPMs (hardware.tpm), of nodes without by the passphrase in this file",
+    )
     .option("--spec <file>", "the spec, for seeds", defaultSpecFile)
     .option("--passphrase-file <file>", "passphrase of the vault")
     .option("--identity <file...>", "age identity files that open the vault")
@@ -41,7 +45,7 @@ export function writeVerb() {
             device,
             consent: { yes: flags.yes === true, wipe: flags.wipe === true, fixed: flags.fixed === true },
             seedOf: flags.seed,
-            seedsPassphraseFile: flags.seeds,
+            seeds: flags.seeds,
             specFile: flags.spec,
             vault: { passphraseFile: flags.passphraseFile, identities: flags.identity },
           },

@@ -36,6 +36,14 @@ export const nodeSchema = z
           .guid("not a UUID\nwrite it as `dmidecode -s system-uuid` shows it")
           .optional()
           .describe("UUID in the machine's SMBIOS tables."),
+        tpm: z
+          .string()
+          .min(1)
+          .max(4096)
+          .optional()
+          .describe(
+            "Public key of its TPM (`tpm.pem` of a support bundle): the file's path relative to the spec, or its text. Its seed is then sealed to this TPM.",
+          ),
       })
       .optional()
       .describe("How the installation medium knows this machine: any of them is enough."),
