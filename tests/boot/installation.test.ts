@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { copyFile, mkdir, open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stageId } from "../../src/assemble/engine.ts";
@@ -11,7 +10,6 @@ import { run } from "../../src/host/run.ts";
 import { findInIso } from "../../src/media/iso9660.ts";
 import { readAction } from "../../src/store/actions.ts";
 import { hashFile } from "../../src/store/store.ts";
-import { sealedSeeds } from "../../src/media/seeds.ts";
 import { readTpmKey } from "../../src/spec/tpm-keys.ts";
 import { kubedos } from "../cli/kubedos.ts";
 import { withTpm } from "../media/tpm.ts";
@@ -97,15 +95,32 @@ async function hashOf(file: string, sizeBytes: number): Promise<string> {
   return hash.digest("hex");
 }
 
-/** The medium with something in the place that is left for seeds. */
-async function withSeeds(name: string, seeds: Uint8Array): Promise<string> {
-  const copy = join(scratch.directory, `${name}.iso`);
-  await copyFile(medium, copy, constants.COPYFILE_FICLONE);
-  const room = (await findInIso(copy, "KUBEDOS/SEEDS"))!;
-  const file = await open(copy, "r+");
-  await file.write(seeds, 0, seeds.length, room.offsetBytes);
-  await file.close();
-  return copy;
+/** A stick as `kubedos write` makes it, with the seeds of all nodes. */
+async function stickWithSeeds(name: string): Promise<string> {
+  const stick = await disk(name, 512);
+  const device = (await run("losetup", ["--find", "--show", stick])).stdout.trim();
+  try {
+    const write = (...seeds: string[]) =>
+      kubedos(["write", medium, device, "--yes", "--spec", project.paths.spec, "--seeds", ...seeds], {
+        env: scratch.env,
+      });
+    const unsealed = await write();
+    expect(unsealed).toMatchObject({ status: 2 });
+    expect(unsealed.stderr).toContain("nothing seals the seeds of hub, worker-2: no passphrase, no TPM's key");
+    const written = await write(await words());
+    expect(written.status, written.stderr).toBe(0);
+    expect(written.stdout).toContain("seeds of 3 nodes, 1 of them for their TPMs alone");
+  } finally {
+    await run("losetup", ["--detach", device]);
+  }
+  return stick;
+}
+
+/** A file with the passphrase. */
+async function words(): Promise<string> {
+  const file = join(scratch.directory, "words.txt");
+  await writeFile(file, `${passphrase}\n`);
+  return file;
 }
 
 function install(
@@ -167,11 +182,10 @@ test("seeds of all nodes as files: one each, for their owner's eyes only", async
 
 test.concurrent("a stick, by a shim on Microsoft's keys, with sealed seeds: the machine's TPM opens its own, and it starts as its node", async () => {
   const target = await disk("whole");
-  const seeds = await sealedSeeds(project, passphrase);
   const firmware = { code: built.firmware.code, vars: await enrolledVariables(scratch, project, "whole") };
   const options = {
     name: "whole",
-    medium: await withSeeds("whole", seeds),
+    medium: await stickWithSeeds("stick"),
     stick: true,
     disks: [drive(target)],
     firmware,
@@ -227,15 +241,13 @@ test.concurrent("a CD, by UEFI with the foundry's keys and no shim, taken out wh
 
 test.concurrent("network, UEFI with the foundry's keys and no shim, addresses from us: the known machine is installed, a foreign one left alone", async () => {
   const target = await disk("pxe");
-  const words = join(scratch.directory, "words.txt");
-  await writeFile(words, `${passphrase}\n`);
   const spec = join(scratch.directory, "lab.yaml");
   const args = [
     await netbootWithoutShim(scratch, netboot),
     "--range",
     "10.77.0.50-10.77.0.90",
     "--seeds",
-    words,
+    await words(),
     "--spec",
     spec,
   ];

@@ -117,15 +117,6 @@ test("a machine without a TPM: said, and on to the passphrase only where it may 
   );
 });
 
-test("seeds by passphrase alone: nobody looks for a TPM", async () => {
-  await machine(async () => {
-    const sealed = await packSeeds([{ node: "hub-1", seed: Buffer.from("of hub-1") }], passphrase);
-    const said = await chooses({ sealed, known: "hub-1", typed: [passphrase] });
-    expect(said).toContain("its seed is that of hub-1\n");
-    expect(said).not.toContain("TPM");
-  });
-});
-
 test("what is damaged, or is another node's by its other hardware, stops the installation", async () => {
   await machine(async (tpm) => {
     const sealed = await seedsFor(await tpm.key(), passphrase);
