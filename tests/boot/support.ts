@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { delay, nowMs } from "../../src/host/clock.ts";
 import { endDaemon, isRunning, startTimeOf, type Daemon } from "../../src/host/daemon.ts";
 import type { RunContext } from "../../src/host/context.ts";
 import type { SpecPaths } from "../../src/host/paths.ts";
@@ -109,19 +110,22 @@ export async function findProcesses(fits: (pid: number) => Promise<boolean>): Pr
   return found;
 }
 
-/** Polls until a value is there. @throws Error with `what` and the result of `describe` when the time is up */
+/**
+ * Polls until a value is there, and pauses for longer than a poll took: one that starts a command would else take a whole
+ * core from what it waits for. @throws Error with `what` and the result of `describe` when the time is up */
 export async function until<T>(
   what: string,
   limitSeconds: number,
   poll: () => Promise<T | undefined>,
   describe: () => Promise<string> = () => Promise.resolve(""),
 ): Promise<T> {
-  const deadline = Date.now() + limitSeconds * 1000;
+  const deadline = nowMs() + limitSeconds * 1000;
   for (;;) {
+    const started = nowMs();
     const value = await poll();
     if (value !== undefined) return value;
-    if (Date.now() > deadline) throw new Error(`${what}: not within ${limitSeconds} s\n${await describe()}`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (nowMs() > deadline) throw new Error(`${what}: not within ${limitSeconds} s\n${await describe()}`);
+    await delay(Math.min(2_000, Math.max(200, 1.5 * (nowMs() - started))));
   }
 }
 
