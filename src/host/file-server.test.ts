@@ -33,11 +33,13 @@ test("files and bytes, with their length; HEAD has the length alone", async () =
   expect(answer.headers.get("content-length")).toBe(String(large.length));
   expect(Buffer.from(await answer.arrayBuffer()).equals(large)).toBe(true);
   expect(await (await get("/text?of=use")).text()).toBe("text");
+  expect(await (await get("//text")).text()).toBe("text");
   const head = await get("/large", { method: "HEAD" });
   expect(head.headers.get("content-length")).toBe(String(large.length));
   expect(await head.text()).toBe("");
   expect(requests.map(({ path, status, whole }) => [path, status, whole])).toEqual([
     ["/large", 200, true],
+    ["/text", 200, true],
     ["/text", 200, true],
     ["/large", 200, true],
   ]);

@@ -21,7 +21,7 @@ export interface ServedRequest {
 
 /**
  * Serves a fixed list of files by HTTP (GET and HEAD) on one address until it is closed. Nothing else is reachable:
- * a path is a key of `files`, never a name on the disk.
+ * a path is a key of `files`, never a name on the disk; repeated slashes in it count as one.
  *
  * @param port 0: any that is free
  * @throws KubedosError when the address cannot be listened on
@@ -32,7 +32,8 @@ export async function serveFiles(
   onRequest: (request: ServedRequest) => void,
 ): Promise<{ port: number; close(): Promise<void> }> {
   const server = http.createServer((request, response) => {
-    const path = (request.url ?? "").split("?")[0]!;
+    // A shim asks for `//grubx64.efi` beside `/shimx64.efi`.
+    const path = (request.url ?? "").split("?")[0]!.replaceAll(/\/{2,}/g, "/");
     const served = request.method === "GET" || request.method === "HEAD" ? files.get(path) : undefined;
     const client = (request.socket.remoteAddress ?? "").replace(/^::ffff:/, "");
     answer(served, request.method === "HEAD", response).then(
@@ -66,7 +67,8 @@ export async function serveFiles(
 
 async function answer(served: Served | undefined, headOnly: boolean, response: http.ServerResponse): Promise<boolean> {
   if (served === undefined) {
-    response.writeHead(404, { "content-length": 0 }).end();
+    // Firmware waits for the end of the connection before it says that nothing is there.
+    response.writeHead(404, { "content-length": 0, connection: "close" }).end();
     return true;
   }
   const length = "file" in served ? (await stat(served.file)).size : served.content.length;

@@ -41,11 +41,13 @@ test.each(modes)("only cards that are named are answered: $kind", (mode) => {
   expect(lines.some((line) => line.startsWith("dhcp-option-force"))).toBe(mode.kind === "dhcp");
 });
 
-test.each(modes)("UEFI by TFTP starts the shim where there is one, everything else as without: $kind", (mode) => {
+test.each(modes)("UEFI starts the shim where there is one, everything else as without: $kind", (mode) => {
   const [without, with_] = [config(mode), config(mode, "shimx64.efi")].map((text) => text.split("\n"));
   const changed = with_!.filter((line, index) => line !== without![index]);
-  expect(changed.length).toBe(mode.kind === "dhcp" ? 1 : 2);
-  for (const line of changed) expect(line).toMatch(/^(dhcp-boot=tag:!ipxe,tag:efi|pxe-service=.*EFI),.*shimx64\.efi$/);
+  expect(changed).toHaveLength(2);
+  for (const line of changed) {
+    expect(line).toMatch(/^(dhcp-boot=tag:!ipxe,tag:(efi|http)|pxe-service=.*EFI),.*shimx64\.efi$/);
+  }
 });
 
 test.each([

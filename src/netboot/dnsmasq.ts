@@ -12,7 +12,7 @@ export interface DnsmasqOptions {
   /** Directory of what is served by TFTP. */
   tftpRoot: string;
   leaseFile: string;
-  /** What firmware of UEFI starts by TFTP: a file of that directory. */
+  /** What firmware of UEFI starts: a file of that directory, and of what is served by HTTP. */
   efi: string;
   /** Base of what is served by HTTP, without a slash at its end. */
   url: string;
@@ -22,8 +22,8 @@ export interface DnsmasqOptions {
 const architectures = { bios: [0], efi: [7, 9], http: [16] } as const;
 
 /**
- * Configuration of dnsmasq as DHCP (or proxy DHCP) and TFTP server; no DNS. Firmware gets `efi` (UEFI by TFTP),
- * the signed boot image (UEFI by HTTP) or iPXE (BIOS), iPXE its script, and the image writer, which is no firmware, the URL to ask at.
+ * Configuration of dnsmasq as DHCP (or proxy DHCP) and TFTP server; no DNS. Firmware gets `efi` (UEFI, by TFTP
+ * or HTTP) or iPXE (BIOS), iPXE its script, and the image writer, which is no firmware, the URL to ask at.
  */
 export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile, efi, url }: DnsmasqOptions): string {
   const matches = Object.entries(architectures).flatMap(([tag, numbers]) =>
@@ -37,7 +37,7 @@ export function dnsmasqConfig({ interface: card, mode, macs, tftpRoot, leaseFile
           "dhcp-option-force=tag:http,60,HTTPClient",
           `dhcp-boot=tag:ipxe,${url}/boot.ipxe`,
           `dhcp-boot=tag:!ipxe,tag:efi,${efi}`,
-          `dhcp-boot=tag:!ipxe,tag:http,${url}/boot.efi`,
+          `dhcp-boot=tag:!ipxe,tag:http,${url}/${efi}`,
           "dhcp-boot=tag:!ipxe,tag:bios,undionly.kpxe",
           `dhcp-boot=tag:!ipxe,tag:!efi,tag:!http,tag:!bios,${url}/`,
         ]

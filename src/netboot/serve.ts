@@ -171,11 +171,12 @@ async function unpack(artifact: string, directory: string, signal: AbortSignal):
 }
 
 async function fill(files: Map<string, Served>, directory: string, url: string, seeds?: Uint8Array): Promise<void> {
-  for (const name of await readdir(directory)) files.set(`/${name}`, { file: join(directory, name) });
+  // In the directory itself, for TFTP too.
   for (const name of ["boot.ipxe", "grub.cfg"]) {
-    const text = (await readFile(join(directory, name), "utf8")).replaceAll("@SERVER@", url);
-    files.set(`/${name}`, { content: Buffer.from(text) });
+    const text = await readFile(join(directory, name), "utf8");
+    await writeFile(join(directory, name), text.replaceAll("@SERVER@", url));
   }
+  for (const name of await readdir(directory)) files.set(`/${name}`, { file: join(directory, name) });
   if (seeds !== undefined) files.set("/seeds", { content: seeds });
 }
 
