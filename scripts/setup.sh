@@ -8,8 +8,8 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 lab='apt ca-certificates debian-archive-keyring gpgv uidmap util-linux mount iproute2 nftables openssh-client
   wireguard-tools wireguard-go qemu-system-x86 qemu-utils ovmf swtpm systemd-container'
 # What the tests compare with or build their own small archives from.
-tests='age apt-utils busybox-static cpio dnsmasq-base dpkg-dev fdisk gdisk gpg gpg-agent openssl signify-openbsd curl fping procps
-  python3-venv docker-registry skopeo zstd packer shellcheck socat tpm2-tools'
+tests='age apt-utils busybox-static cpio dnsmasq-base dpkg-dev fdisk gdisk gpg gpg-agent grub-common grub-efi-amd64-bin grub-pc-bin
+  openssl signify-openbsd curl fping procps python3-venv docker-registry skopeo zstd packer shellcheck socat tpm2-tools'
 
 say() { printf '%s\n' "$*" >&2; }
 fail() {

@@ -299,20 +299,49 @@ test.concurrent("network, BIOS, beside another DHCP server: installed", async ()
   });
 });
 
-test.concurrent("network, UEFI by HTTP with the foundry's keys; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
+test.concurrent("network, UEFI by HTTP, by a shim on Microsoft's keys; the server goes in the midst: stopped, and the disk is not one that starts", async () => {
   const target = await disk("http");
   await withRack(scratch, "http", [netboot, "--range", "10.77.0.50-10.77.0.90"], async (rack) => {
-    const vars = await copyVariables(scratch, built.firmware.vars, "http");
+    const vars = await enrolledVariables(scratch, project, "http");
     const without = ["IPv4PXESupport", "IPv6PXESupport"].map((what) => `name=opt/org.tianocore/${what},string=n`);
     const card = [...(await rack.plug(mac, "")), ...without.flatMap((word) => ["-fw_cfg", word])];
     const firmware = { code: built.firmware.code, vars };
     const network = { enter: rack.enter, card };
     await withInstaller(scratch, { name: "http", network, disks: [drive(target)], firmware }, async (installer) => {
       await installer.shows(/written \d+ of \d+ MiB/);
-      expect(await rack.stop()).toContain("has loaded boot.efi");
+      const said = await rack.stop();
+      for (const name of ["shimx64.efi", "grubx64.efi"]) expect(said).toContain(`has loaded ${name}`);
       await installer.shows(/installation stopped: http:\/\/10\.77\.0\.1:8080 cannot be read to its end/);
     });
     expect((await readHead(target)).every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+test.concurrent.each([
+  // By UEFI the writer asks DHCP.
+  ["BIOS", "i386-pc-pxe", ["-p", "(pxe)/", "pxe"], /no server with the image: http:\/\/10\.0\.2\.2:9 does not answer/],
+  ["UEFI", "x86_64-efi", ["-p", "(tftp)/", "efinet"], /no server with the image: eth0 has an address, and nobody says/],
+] as const)("a GRUB of one's own, by %s: the configuration starts the writer", async (name, format, own, says) => {
+  const directory = join(scratch.directory, `grub-${name}-files`);
+  await mkdir(directory);
+  await run("tar", ["-xf", netboot, "-C", directory]);
+  // What the server does for its own machines.
+  const config = await readFile(join(directory, "grub.cfg"), "utf8");
+  await writeFile(join(directory, "grub.cfg"), config.replaceAll("@SERVER@", "http://10.0.2.2:9"));
+  const parts = ["boot", "chain", "configfile", "linux", "net", "normal", "test", "tftp"];
+  await run("grub-mkimage", ["-O", format, "-o", join(directory, "grub"), ...own, ...parts]);
+  const card = [
+    ...["-netdev", `user,id=net,tftp=${directory},bootfile=grub`],
+    ...["-device", `virtio-net-pci,netdev=net,mac=${mac},bootindex=0${name === "UEFI" ? ",romfile=" : ""}`],
+    ...["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"],
+  ];
+  // No keys: a GRUB that was made here is not signed.
+  const vars = await copyVariables(scratch, "/usr/share/OVMF/OVMF_VARS_4M.fd", "grub");
+  const firmware = name === "UEFI" ? { code: built.firmware.code, vars } : undefined;
+  const options = { name: `grub-${name}`, network: { enter: [], card }, disks: [], firmware };
+  await withInstaller(scratch, options, async (installer) => {
+    await installer.shows(says);
+    expect(await installer.console()).toContain("kubedos: writer of lab");
   });
 });
 

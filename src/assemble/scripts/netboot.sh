@@ -35,6 +35,7 @@ initrd @SERVER@/initrd
 boot
 SCRIPT
 cat > "$tree/grub.cfg" <<CONFIG
+# The files are read from \$root. With UEFI the writer hears from DHCP where the image is, or has it from install.server.
 set timeout=3
 menuentry 'kubedos: write the sealed image to the disk of this machine' {
   if [ "\$grub_platform" = efi ]; then
