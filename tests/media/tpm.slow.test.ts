@@ -112,9 +112,17 @@ test("a machine without a TPM: said, and on to the passphrase only where it may 
   const goesOn = await chooses({ sealed, known: "hub-1", typed: [passphrase] });
   expect(goesOn).toContain(none);
   expect(goesOn).toContain("its seed is that of hub-1\n");
-  expect(await chooses({ sealed: await seedsFor(key) })).toContain(
+  const forTpms = await seedsFor(key);
+  expect(await chooses({ sealed: forTpms })).toContain(
     `installation stopped: no seed from the medium is for this machine: ${none}`,
   );
+  // Its owner has a password.
+  await machine(async (tpm) => {
+    await tpm.does("tpm2_changeauth", "-c", "o", "secret");
+    expect(await chooses({ sealed: forTpms })).toContain(
+      "no seed from the medium is for this machine: this machine's TPM makes no key: its owner hierarchy has a password",
+    );
+  });
 });
 
 test("what is damaged, or is another node's by its other hardware, stops the installation", async () => {
