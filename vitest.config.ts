@@ -1,9 +1,35 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 // Machines, networks, boots and servers. Each file has directories, networks and machines of its own; one more at a time
 // than there are cores in the least host, because clusters of containers wait for time limits most of the time.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
+// Files that take minutes begin first, in this order: a long one at the end would leave the others' cores without work.
+const longest = [
+  ...[
+    "faults/convergence",
+    "boot/lab",
+    "boot/capsule",
+    "boot/installation",
+    "boot/targets",
+    "boot/state",
+    "boot/inputs",
+  ],
+  ...["boot/convergence", "boot/proof", "boot/shim", "faults/build", "boot/services", "boot/join", "boot/tamper"],
+].map((name) => `/tests/${name}.test.ts`);
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const at = longest.findIndex((end) => moduleId.endsWith(end));
+      return at === -1 ? longest.length : at;
+    };
+    // oxlint-disable-next-line unicorn/no-array-sort -- vitest's method, which returns a new array
+    return (await super.sort(files)).toSorted((one, other) => place(one) - place(other));
+  }
+}
+
 // Debian's installer, from power-on to a node: half an hour and more without KVM, two machines at once.
 const installed = ["tests/netinst/**/*.test.ts"];
 // Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
@@ -19,6 +45,7 @@ export default defineConfig({
   test: {
     // Many tests wait for tools and time limits: more workers than cores. The default is one less than cores.
     maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: { ...beside, name: "unit", exclude: [...machine, ...installed, slow] },
