@@ -78,7 +78,6 @@ export async function joinCluster(paths: NodePaths, environment: NodeJS.ProcessE
   let first: number | undefined;
   let started = false;
   function startMinion(): void {
-    if (started) return;
     started = true;
     const file = paths.at(enrollPaths.enrolled);
     // A minion that runs with the key that the node had before has to take up the new one.
@@ -89,14 +88,15 @@ export async function joinCluster(paths: NodePaths, environment: NodeJS.ProcessE
     });
   }
   const late = setInterval(() => {
-    if (first !== undefined && Date.now() - first > otherHubsMs) startMinion();
+    if (!started && first !== undefined && Date.now() - first > otherHubsMs) startMinion();
   }, shortestMs);
   await Promise.all(
     hubs.map(async (target) => {
       await joinHub(paths, layer, node.name, target, key, secret);
       enrolled += 1;
       first ??= Date.now();
-      if (enrolled === hubs.length) startMinion();
+      // A minion that began without this hub has ended if the hub refused its key meanwhile.
+      if (started || enrolled === hubs.length) startMinion();
     }),
   );
   clearInterval(late);

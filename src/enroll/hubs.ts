@@ -42,6 +42,25 @@ export function enrollHubs({ layer }: Pick<EnrollCluster, "layer">): string[] {
   });
 }
 
+/**
+ * Which hubs can be told something; the others, of which a cluster with several may have lost one, with the reason.
+ *
+ * @throws KubedosError when none can
+ */
+export async function reachableHubs(
+  cluster: Pick<EnrollCluster, "shell">,
+  hubs: readonly string[],
+): Promise<{ hubs: string[]; lost: { hub: string; reason: string }[] }> {
+  if (hubs.length < 2) return { hubs: [...hubs], lost: [] }; // what fails there says so itself
+  const settled = await Promise.allSettled(hubs.map((hub) => cluster.shell(hub, ["true"])));
+  const lost = settled.flatMap((one, index) =>
+    one.status === "rejected" ? [{ hub: hubs[index]!, reason: (one.reason as Error).message }] : [],
+  );
+  const [first] = settled;
+  if (lost.length === hubs.length && first?.status === "rejected") throw first.reason;
+  return { hubs: hubs.filter((hub) => !lost.some((one) => one.hub === hub)), lost };
+}
+
 /** Hands one command to a hub. @throws KubedosError with the hub's own reason when it does not do it */
 export async function commandHub(cluster: EnrollCluster, hub: string, command: EnrollCommand): Promise<EnrollList> {
   const { status, stdout, stderr } = await cluster.shell(hub, [...program, "control"], {
@@ -53,19 +72,26 @@ export async function commandHub(cluster: EnrollCluster, hub: string, command: E
   throw new KubedosError("failed", `${hub}: ${reply.error}`, { hint: reply.hint });
 }
 
-/** Opens the window on hubs, and tells each the tokens that this machine has issued. */
+/**
+ * Opens the window on hubs, and tells each the tokens that this machine has issued. Where one does not open it, it is
+ * closed on all.
+ */
 export async function openWindow(
   cluster: EnrollCluster,
   hubs: readonly string[],
   minutes: number,
   approval: boolean,
 ): Promise<EnrollList[]> {
-  return Promise.all(
-    hubs.map(async (hub) => {
-      const tokens = await tokensFor(cluster.paths, hub);
-      return commandHub(cluster, hub, { command: "open", seconds: minutes * 60, approval, tokens });
-    }),
-  );
+  const opening = hubs.map(async (hub) => {
+    const tokens = await tokensFor(cluster.paths, hub);
+    return commandHub(cluster, hub, { command: "open", seconds: minutes * 60, approval, tokens });
+  });
+  const settled = await Promise.allSettled(opening);
+  if (settled.some(({ status }) => status === "rejected")) {
+    const opened = hubs.filter((_, index) => settled[index]!.status === "fulfilled");
+    await Promise.allSettled(opened.map((hub) => commandHub(cluster, hub, { command: "close" })));
+  }
+  return Promise.all(opening);
 }
 
 /** Tells hubs the tokens that this machine has issued, of one node or of all. */

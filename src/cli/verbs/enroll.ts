@@ -152,15 +152,16 @@ function decisionVerb(command: "approve" | "deny") {
 function closeVerb() {
   return verb("close", {
     summary: "close the enrollment window on every hub",
-    description: "Requests that nobody has decided end with it. Who is enrolled stays enrolled.",
+    description:
+      "Requests that nobody has decided end with it. Who is enrolled stays enrolled. Fails where a hub cannot be reached: its window closes by its own time.",
     examples: [["enroll close", "nobody can ask any more"]],
   })
     .option("--spec <file>", "the spec", defaultSpecFile)
     .action(async (flags, self) => {
       await runVerb(self, async (context) => {
-        const { cluster, hubs, modules } = await openCluster(flags.spec, context);
+        const { cluster, hubs, lost, modules } = await openCluster(flags.spec, context);
         const lists = await Promise.all(hubs.map((hub) => modules.commandHub(cluster, hub, { command: "close" })));
-        return shown(lists, modules);
+        return { ...shown(lists, modules), status: lost.length === 0 ? 0 : exitCodes.failed };
       });
     });
 }
@@ -179,7 +180,7 @@ function logVerb() {
     .option("--spec <file>", "the spec", defaultSpecFile)
     .action(async (flags, self) => {
       await runVerb(self, async (context) => {
-        const { cluster, hubs, modules } = await openCluster(flags.spec, context);
+        const { cluster, hubs, lost, modules } = await openCluster(flags.spec, context);
         const logs = await Promise.all(hubs.map(async (hub) => ({ hub, ...(await modules.readLog(cluster, hub)) })));
         const text = logs.map(({ hub, lines, problem }) =>
           [
@@ -188,7 +189,8 @@ function logVerb() {
           ].join("\n"),
         );
         const changed = logs.some(({ problem }) => problem !== undefined);
-        return { data: { logs }, text: text.join("\n\n"), status: changed ? exitCodes.gate : 0 };
+        const status = changed ? exitCodes.gate : lost.length > 0 ? exitCodes.failed : 0;
+        return { data: { logs }, text: text.join("\n\n"), status };
       });
     });
 }
@@ -199,7 +201,13 @@ async function openCluster(
   specFile: string,
   context: VerbContext,
   node?: string,
-): Promise<{ cluster: hubModule.EnrollCluster; hubs: string[]; modules: Modules }> {
+): Promise<{
+  cluster: hubModule.EnrollCluster;
+  /** Those that answer. */
+  hubs: string[];
+  lost: readonly unknown[];
+  modules: Modules;
+}> {
   const [{ openRunning, requireNode }, hubs, tokens, text] = await Promise.all([
     import("../../lifecycle/running.ts"),
     import("../../enroll/hubs.ts"),
@@ -209,7 +217,10 @@ async function openCluster(
   const running = await openRunning(specFile);
   if (node !== undefined) requireNode(running, node);
   const cluster = hubs.enrollCluster(running, context);
-  return { cluster, hubs: hubs.enrollHubs(cluster), modules: { ...hubs, ...tokens, ...text } };
+  const reachable = await hubs.reachableHubs(cluster, hubs.enrollHubs(cluster));
+  const hint = "it is told nothing and shows nothing here; do it again when it is back";
+  for (const { reason } of reachable.lost) context.emit({ type: "log", level: "warn", message: reason, hint });
+  return { cluster, ...reachable, modules: { ...hubs, ...tokens, ...text } };
 }
 
 function shown(lists: EnrollList[], { listText }: Modules) {
