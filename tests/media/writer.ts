@@ -8,6 +8,8 @@ import { run } from "../../src/host/run.ts";
 // Parts of node/writer/ run here by the shell that the medium has, with files as disks and a directory as /sys. What the
 // kernel and the firmware do is for tests/boot/installation.test.ts.
 export const mib = 1024 * 1024;
+/** Below a test's own limit: what waits for an answer that nobody types ends before the test does. */
+const timeoutMs = 40_000;
 const parts = join(import.meta.dirname, "../../node/writer");
 let scratch: string;
 
@@ -83,10 +85,11 @@ export async function writer(
   await chmod(file, 0o755);
   const { stdout, status } =
     typed === undefined
-      ? await run("busybox", ["sh", file], { okStatuses: [0, 1] })
+      ? await run("busybox", ["sh", file], { okStatuses: [0, 1], timeoutMs })
       : await run("script", ["-qec", `busybox sh ${file}`, "/dev/null"], {
           input: typed.map((line) => `${line}\n`).join(""),
           okStatuses: [0, 1],
+          timeoutMs,
         });
   return { said: stdout.replaceAll(`${at("dev")}/`, "/dev/"), ended: status === 0 };
 }
