@@ -6,7 +6,8 @@ import type { Report } from "../../src/converge/report.ts";
 import { jsonLines, kubedos, type Outcome } from "../cli/kubedos.ts";
 import { labSpec, makeScratch, until, type Scratch } from "./support.ts";
 
-// Nodes that make their own Salt keys, on two containers, by the command line only. The tests build on each other.
+// Nodes that make their own Salt keys, two hubs and a worker in containers, by the command line only. The tests build on each
+// other.
 let scratch: Scratch;
 let specFile: string;
 beforeAll(async () => {
@@ -14,7 +15,8 @@ beforeAll(async () => {
   specFile = join(scratch.directory, "lab.yaml");
   const features = "[agent, base, firewall, kernel, planes, salt, ssh, time]";
   const more = `platform: { features: ${features}, salt: { enrollment: join } }\nsubstrate: { name: nspawn }\n`;
-  await writeFile(specFile, labSpec("joining") + more);
+  const spec = labSpec("joining").replace("  - { name: worker-1", "  - { name: hub-2, roles: [hub] }\n$&");
+  await writeFile(specFile, spec + more);
 });
 afterAll(async () => {
   if (scratch === undefined) return;
@@ -84,15 +86,18 @@ test("up opens a window for the nodes that it starts, closes it, and every gate 
     ["firewall", true],
   ]);
   const steps = await audit();
-  expect(steps.slice(0, 3)).toEqual([
+  expect(steps.slice(0, 4)).toEqual([
     "token hub operator operator",
+    "token hub-2 operator operator",
     "token worker-1 operator operator",
     "opened operator operator",
   ]);
-  expect(steps.slice(3, -1).toSorted()).toEqual([
+  expect(steps.slice(4, -1).toSorted()).toEqual([
     "accepted hub token",
+    "accepted hub-2 token",
     "accepted worker-1 token",
     "requested hub",
+    "requested hub-2",
     "requested worker-1",
   ]);
   expect(steps.at(-1)).toBe("closed operator operator");
@@ -137,7 +142,9 @@ test("a node with another key waits: no window, no token, no approval, each alon
     const answers = await on("hub", "salt", "--static", "--out=json", "*", "test.ping").catch(() => "{}");
     return /"worker-1": true/.test(answers) ? answers : undefined;
   });
-  expect(await on("hub", "salt-key", "-F", "worker-1")).toContain(again.fingerprint);
+  for (const hub of ["hub", "hub-2"]) {
+    expect(await on(hub, "salt-key", "-F", "worker-1"), hub).toContain(again.fingerprint);
+  }
 });
 
 test("a node's own certificate and a token that is none: refused, and told with the reason", async () => {
