@@ -26,17 +26,24 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
+/** A client has its answer a moment before the server knows that it was taken. */
+const told = (count: number) => expect.poll(() => requests).toHaveLength(count);
+
 const get = (path: string, init?: RequestInit) => fetch(`http://127.0.0.1:${server.port}${path}`, init);
 
 test("files and bytes, with their length; HEAD has the length alone", async () => {
   const answer = await get("/large");
   expect(answer.headers.get("content-length")).toBe(String(large.length));
   expect(Buffer.from(await answer.arrayBuffer()).equals(large)).toBe(true);
+  await told(1);
   expect(await (await get("/text?of=use")).text()).toBe("text");
+  await told(2);
   expect(await (await get("//text")).text()).toBe("text");
+  await told(3);
   const head = await get("/large", { method: "HEAD" });
   expect(head.headers.get("content-length")).toBe(String(large.length));
   expect(await head.text()).toBe("");
+  await told(4);
   expect(requests.map(({ path, status, whole }) => [path, status, whole])).toEqual([
     ["/large", 200, true],
     ["/text", 200, true],
