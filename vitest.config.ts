@@ -5,21 +5,18 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 // Machines, networks, boots and servers. Each file has directories, networks and machines of its own; one more at a time
 // than there are cores in the least host, because clusters of containers wait for time limits most of the time.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
-// Files that take minutes begin first, in this order: a long one at the end would leave the others' cores without work.
+// Files that take minutes begin first, or one of them would run alone at the end. Those with machines (first column) take
+// turns with builds and with containers: only machines side by side would be slowed to their time limits.
 const longest = [
-  ...[
-    "faults/convergence",
-    "boot/lab",
-    "boot/capsule",
-    "boot/installation",
-    "boot/targets",
-    "boot/state",
-    "boot/inputs",
-  ],
-  ...["boot/convergence", "boot/proof", "boot/shim", "faults/build", "boot/services", "boot/join", "boot/tamper"],
+  ...["boot/lab", "boot/capsule", "faults/convergence"],
+  ...["boot/installation", "boot/inputs", "boot/convergence"],
+  ...["boot/state", "boot/proof", "boot/services"],
+  ...["boot/shim", "faults/build", "boot/join"],
+  ...["boot/targets", "boot/verify", "boot/salt"],
+  ...["boot/tamper", "boot/supply-chain", "faults/host"],
 ].map((name) => `/tests/${name}.test.ts`);
 
-class LongestFirst extends BaseSequencer {
+class InTurns extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification) => {
       const at = longest.findIndex((end) => moduleId.endsWith(end));
@@ -45,7 +42,7 @@ export default defineConfig({
   test: {
     // Many tests wait for tools and time limits: more workers than cores. The default is one less than cores.
     maxWorkers: availableParallelism() + 1,
-    sequence: { sequencer: LongestFirst },
+    sequence: { sequencer: InTurns },
     projects: [
       {
         test: { ...beside, name: "unit", exclude: [...machine, ...installed, slow] },

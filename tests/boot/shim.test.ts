@@ -59,15 +59,12 @@ async function enrol(machine: Machine): Promise<void> {
 
 /** Types a key when the screen is at rest, and again where nothing is drawn for it; waits for what it leads to. */
 async function press(machine: Machine, key: string, then: RegExp): Promise<void> {
-  let before = -1;
   await until("the screen at rest", 20, async () => {
     const drawn = (await machine.console()).length;
-    if (drawn === before) return true;
-    before = drawn;
-    await delay(700);
-    return undefined;
-  }).catch(() => undefined); // it counts seconds
-  before = (await machine.console()).length;
+    await delay(700); // it counts seconds
+    return drawn === (await machine.console()).length || undefined;
+  }).catch(() => undefined);
+  const before = (await machine.console()).length;
   await machine.types(key);
   let typed = Date.now();
   await until(
