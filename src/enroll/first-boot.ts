@@ -58,7 +58,10 @@ export async function enrollFirstBoot(
       }
       if (left.length === 0) return;
       const over = nowMs() > deadline || lists.some(({ window }) => window === undefined);
-      if (over || left.every((name) => lists.some((list) => needsOperator(list, name)))) {
+      // At a hub that has taken its key a node has no valid token any more: only the others count.
+      const stuck = (name: string) =>
+        lists.some((list) => !isEnrolled(list, name, booted.includes(name)) && needsOperator(list, name));
+      if (over || left.every(stuck)) {
         log("warn", `not enrolled: ${left.join(", ")}`, "kubedos enroll list; kubedos enroll log");
         return;
       }
