@@ -1,32 +1,9 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 // Machines, networks, boots and servers. Each file has directories, networks and machines of its own; one more at a time
 // than there are cores in the least host, because clusters of containers wait for time limits most of the time.
 const machine = ["aws", "boot", "substrates", "faults"].map((area) => `tests/${area}/**/*.test.ts`);
-// Files that take minutes begin first, or one of them would run alone at the end. Those with machines (first column) take
-// turns with builds and with containers: only machines side by side would be slowed to their time limits.
-const longest = [
-  ...["boot/lab", "boot/capsule", "faults/convergence"],
-  ...["boot/installation", "boot/inputs", "boot/convergence"],
-  ...["boot/state", "boot/proof", "boot/services"],
-  ...["boot/shim", "faults/build", "boot/join"],
-  ...["boot/targets", "boot/verify", "boot/salt"],
-  ...["boot/tamper", "boot/supply-chain", "faults/host"],
-].map((name) => `/tests/${name}.test.ts`);
-
-class InTurns extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification) => {
-      const at = longest.findIndex((end) => moduleId.endsWith(end));
-      return at === -1 ? longest.length : at;
-    };
-    // oxlint-disable-next-line unicorn/no-array-sort -- vitest's method, which returns a new array
-    return (await super.sort(files)).toSorted((one, other) => place(one) - place(other));
-  }
-}
-
 // Debian's installer, from power-on to a node: half an hour and more without KVM, two machines at once.
 const installed = ["tests/netinst/**/*.test.ts"];
 // Real tools, key derivation made to be slow, thousands of cases: side by side, but not in `make check`.
@@ -42,7 +19,6 @@ export default defineConfig({
   test: {
     // Many tests wait for tools and time limits: more workers than cores. The default is one less than cores.
     maxWorkers: availableParallelism() + 1,
-    sequence: { sequencer: InTurns },
     projects: [
       {
         test: { ...beside, name: "unit", exclude: [...machine, ...installed, slow] },
