@@ -35,7 +35,7 @@ export default defineConfig({
           name: "machine",
           include: machine,
           maxWorkers: 3,
-          testTimeout: 600_000,
+          testTimeout: 900_000, // with the wait for a free slot for a machine
           hookTimeout: 600_000,
         },
       },
