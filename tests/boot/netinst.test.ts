@@ -256,9 +256,12 @@ function packageOf(path: string): string {
 
 /** The copyright file of a package; empty if it has none of its own. */
 async function copyrightOf(deb: string): Promise<string> {
-  const script =
-    'dpkg-deb --fsys-tarfile "$1" | tar -xOf - --wildcards "./usr/share/doc/?*/copyright" 2>/dev/null || true';
-  return (await run("sh", ["-c", script, "sh", deb])).stdout;
+  const script = [
+    'dpkg-deb --fsys-tarfile "$1" > "$2"; tar -tf "$2" > "$2.names"',
+    'grep -q "^\\./usr/share/doc/[^/]*/copyright$" "$2.names" || exit 0',
+    'tar -xOf "$2" --wildcards "./usr/share/doc/?*/copyright"',
+  ].join("\n");
+  return (await run("sh", ["-euc", script, "sh", deb, join(scratch.directory, "data")])).stdout;
 }
 
 test("made again without the vault, from what is published, the medium has the same bytes", async () => {
